@@ -1,0 +1,92 @@
+"""The log is kept from growing: what ended long ago goes, in batches, each a transaction of its own.
+
+Only deliveries that ended are touched. What each endpoint has confirmed lives in a table of its own, and stays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+
+from live_push.models import Attempt, Delivery, DeliveryQuerySet, DeliveryStatus, Push
+from live_push.models.locking import locked
+
+ENDED = (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.CANCELLED)
+ROWS_PER_TRANSACTION = 500
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What one batch deleted."""
+
+    deliveries: int
+    pushes: int
+
+
+def ended_before(moment: datetime, status: DeliveryStatus, *, using: str) -> DeliveryQuerySet:
+    """The deliveries that ended so before this moment."""
+    return Delivery.objects.using(using).filter(status=status, ended_at__lt=moment)
+
+
+def delete_ended(moment: datetime, status: DeliveryStatus, *, using: str) -> Iterator[Deleted]:
+    """Delete the deliveries that ended so before this moment, with their attempts; yields after each batch.
+
+    A push goes with the last of its deliveries. Can be stopped and begun again at any time.
+    """
+    while True:
+        with transaction.atomic(using=using):
+            oldest = ended_before(moment, status, using=using).order_by("ended_at", "pk")
+            ids = list(oldest.values_list("pk", flat=True)[:ROWS_PER_TRANSACTION])
+            deleted = _delete(ids, moment, status, using=using)
+        if not ids:
+            return
+        yield deleted
+
+
+def _delete(delivery_ids: Collection[int], moment: datetime, status: DeliveryStatus, *, using: str) -> Deleted:
+    # Locked in the order in which a redelivery locks them; one that it has reopened meanwhile no longer matches.
+    still = locked(ended_before(moment, status, using=using).filter(pk__in=delivery_ids)).order_by("pk")
+    rows = list(still.values_list("pk", "push_id"))
+    going, push_ids = [pk for pk, _ in rows], {push_id for _, push_id in rows}
+    # Two runs at once may each take a push's last but one delivery: under the push's lock the second sees that.
+    list(locked(Push.objects.using(using).filter(pk__in=push_ids)).order_by("pk").values_list("pk"))
+    Attempt.objects.using(using).filter(delivery__in=going).delete()
+    Delivery.objects.using(using).filter(pk__in=going).delete()
+    childless = Push.objects.using(using).filter(~Exists(Delivery.objects.filter(push=OuterRef("pk"))), pk__in=push_ids)
+    _, by_model = childless.only("pk").delete()
+    return Deleted(len(going), by_model.get(Push._meta.label, 0))
+
+
+def drop_bodies(moment: datetime, *, using: str) -> Iterator[int]:
+    """Empty the bodies and answers of pushes of which every delivery ended before this moment.
+
+    What stays is that something was sent, when, how it ended, and the digests. Yields, after each batch, how many
+    pushes it emptied.
+    """
+    for status in ENDED:
+        ended = ended_before(moment, status, using=using).order_by("ended_at", "pk")
+        page = list(ended.values_list("pk", "push_id", "ended_at")[:ROWS_PER_TRANSACTION])
+        while page:
+            with transaction.atomic(using=using):
+                emptied = _empty({push_id for _, push_id, _ in page}, moment, using=using)
+            yield emptied
+            last_id, _, last_end = page[-1]
+            # The rows stay, so each page begins where the one before ended.
+            beyond = ended.filter(Q(ended_at__gt=last_end) | Q(ended_at=last_end, pk__gt=last_id))
+            page = list(beyond.values_list("pk", "push_id", "ended_at")[:ROWS_PER_TRANSACTION])
+
+
+def _empty(push_ids: Collection[int], moment: datetime, *, using: str) -> int:
+    full = Push.objects.using(using).filter(pk__in=push_ids, payload__isnull=False)
+    deliveries = Delivery.objects.using(using).filter(push__in=list(full.values_list("pk", flat=True)))
+    over: dict[int, bool] = defaultdict(lambda: True)
+    for push_id, status, ended_at in locked(deliveries).order_by("pk").values_list("push_id", "status", "ended_at"):
+        over[push_id] &= status in ENDED and ended_at is not None and ended_at < moment
+    emptied = [push_id for push_id, is_over in over.items() if is_over]
+    Attempt.objects.using(using).filter(delivery__push__in=emptied, answer__isnull=False).update(answer=None)
+    return Push.objects.using(using).filter(pk__in=emptied).update(payload=None)

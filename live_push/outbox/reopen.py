@@ -1,0 +1,142 @@
+"""A new run for deliveries that ended or waited: redelivery and re-activation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from live_push.chunks import chunks
+from live_push.models import (
+    Confirmation,
+    Delivery,
+    DeliveryReason,
+    DeliveryStatus,
+    EndpointHealth,
+    Priority,
+    UserProfile,
+)
+from live_push.models.clock import DbNow, db_now
+from live_push.models.locking import locked
+
+from . import resend
+
+ROWS_PER_TRANSACTION = 500
+NEW_RUN = {"run_attempts": 0, "run_started_at": None, "stalls": 0}
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A delivery that was not redelivered, and the sentence why."""
+
+    delivery_id: int
+    why: str
+
+
+def redeliver(delivery_ids: Collection[int], *, using: str) -> tuple[list[int], list[Skipped]]:
+    """Send the same events again, with the same event id and the same snapshot: a new run for each.
+
+    Returns the ids of the reopened deliveries, and those skipped: only failed and cancelled deliveries that still have
+    their snapshot, and never one that is older than what the endpoint has accepted since.
+    """
+    reopened: list[int] = []
+    skipped: list[Skipped] = []
+    for some in chunks(sorted(set(delivery_ids)), ROWS_PER_TRANSACTION):
+        with transaction.atomic(using=using):
+            can, cannot = _sorted_out(some, locked(_with_accepted(some, using=using)))
+            Delivery.objects.using(using).filter(pk__in=can).update(
+                status=DeliveryStatus.PENDING,
+                reason=DeliveryReason.NONE,
+                priority=Priority.RETRY,
+                next_attempt_at=DbNow(),
+                ended_at=None,
+                redelivered=True,
+                **NEW_RUN,
+            )
+            reopened += can
+            skipped += cannot
+    return reopened, skipped
+
+
+def plan(delivery_ids: Collection[int], *, using: str) -> tuple[list[int], list[Skipped]]:
+    """What :func:`redeliver` would reopen and skip now; changes and locks nothing."""
+    would: list[int] = []
+    skipped: list[Skipped] = []
+    for some in chunks(sorted(set(delivery_ids)), ROWS_PER_TRANSACTION):
+        can, cannot = _sorted_out(some, _with_accepted(some, using=using))
+        would += can
+        skipped += cannot
+    return would, skipped
+
+
+def _sorted_out(delivery_ids: Collection[int], deliveries: QuerySet[Delivery]) -> tuple[list[int], list[Skipped]]:
+    can: list[int] = []
+    skipped: list[Skipped] = []
+    for delivery in deliveries:
+        why = _why_not(delivery)
+        if why:
+            skipped.append(Skipped(delivery.pk, why))
+        else:
+            can.append(delivery.pk)
+    known = {*can, *(entry.delivery_id for entry in skipped)}
+    return can, skipped + [Skipped(pk, "there is no such delivery") for pk in delivery_ids if pk not in known]
+
+
+def _with_accepted(delivery_ids: Collection[int], *, using: str) -> QuerySet[Delivery]:
+    accepted = Confirmation.objects.filter(endpoint=OuterRef("endpoint"), profile=OuterRef("profile"))
+    deliveries = Delivery.objects.using(using).filter(pk__in=delivery_ids).select_related("push")
+    return deliveries.annotate(accepted=Subquery(accepted.values("sequence"))).order_by("pk")
+
+
+def _why_not(delivery: Delivery) -> str:
+    if delivery.status not in (DeliveryStatus.FAILED, DeliveryStatus.CANCELLED):
+        return f"it is {delivery.get_status_display()}; only failed and cancelled deliveries are redelivered"
+    if delivery.push.error:
+        return "its payload could not be built; correct the cause and use resend"
+    if delivery.profile_id is None:
+        return "its member was deleted"
+    if delivery.push.payload is None:
+        return "its body is no longer kept; use resend"
+    accepted: int = delivery.accepted or 0  # type: ignore[attr-defined]
+    if accepted >= delivery.position:
+        return "a newer state was accepted; use resend"
+    return ""
+
+
+def reactivate(endpoint_id: int, *, using: str) -> int:
+    """An endpoint was switched on: its waiting deliveries begin a new run, and who changed meanwhile is resent.
+
+    In the caller's transaction. Returns the number of profiles resent.
+    """
+    with transaction.atomic(using=using, savepoint=False):
+        now = db_now(using)
+        EndpointHealth.objects.using(using).filter(pk=endpoint_id).update(
+            breaker_state="closed",
+            failures_in_row=0,
+            rest_seconds=0,
+            rests_until=None,
+            failing_since=None,
+            failing_noticed_at=None,
+            activated_at=now,
+            caught_up_at=None,
+        )
+        waiting = Delivery.objects.using(using).filter(endpoint=endpoint_id, status=DeliveryStatus.PENDING)
+        waiting.update(next_attempt_at=now, **NEW_RUN)
+        missed = list(_missed(endpoint_id, using=using))
+        for some in chunks(missed, ROWS_PER_TRANSACTION):
+            resend.record(some, using=using, endpoint_ids=[endpoint_id])
+        return len(missed)
+
+
+def _missed(endpoint_id: int, *, using: str) -> Iterable[int]:
+    """Profiles in a state that the endpoint has not accepted, and that nothing waiting for it holds."""
+    profiles = UserProfile.objects.using(using)
+    health = EndpointHealth.objects.using(using).filter(pk=endpoint_id).first()
+    since = health.inactive_since if health else None
+    changed = profiles.behind(endpoint_id)
+    if since is not None:
+        # A member who was created meanwhile has no confirmation to be behind of.
+        changed = changed | profiles.never_sent(endpoint_id).filter(date_last_updated__gte=since)
+    return changed.without_waiting(endpoint_id).order_by("pk").values_list("pk", flat=True)
