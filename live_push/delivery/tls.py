@@ -1,0 +1,56 @@
+"""The one TLS context of all connections: verification on, the public authorities and the operator's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import threading
+
+import certifi
+
+from .no_answer import NoAnswer
+from .result import ErrorCode
+
+logger = logging.getLogger("live_push.delivery")
+
+_contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
+_lock = threading.Lock()
+
+
+def context(ca_bundle: str | None) -> ssl.SSLContext:
+    """The context that trusts the public authorities and those in the file ``ca_bundle``, if one is named.
+
+    The same object as long as the file doesn't change, because loading the authorities takes longer than anything
+    else that a request needs. Raises :class:`~live_push.delivery.no_answer.NoAnswer` where the file can't be read.
+    """
+    try:
+        key = _state_of(ca_bundle)
+        known = _contexts.get(key)
+        if known is not None:
+            return known
+        # One thread makes it: connections made in different contexts are not shared.
+        with _lock:
+            if key not in _contexts:
+                _contexts[key] = _make(ca_bundle)
+            return _contexts[key]
+    except OSError:
+        logger.error("LIVE_PUSH['CA_BUNDLE'] can't be read as a file of certificates.")  # noqa: TRY400  (no traceback)
+        raise NoAnswer(ErrorCode.MISCONFIGURED, "The CA bundle of our settings can't be read.") from None
+
+
+def _state_of(ca_bundle: str | None) -> tuple[object, ...]:
+    if ca_bundle is None:
+        return ()
+    state = os.stat(ca_bundle)  # noqa: PTH116  (asked for each attempt, and a Path costs ten times as much)
+    return (ca_bundle, state.st_mtime_ns, state.st_size)
+
+
+def _make(ca_bundle: str | None) -> ssl.SSLContext:
+    # By hand, because the usual helpers listen to the environment, which may ask to write the session keys to a file.
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.load_verify_locations(certifi.where())
+    if ca_bundle is not None:
+        made.load_verify_locations(ca_bundle)
+    return made
