@@ -1,0 +1,244 @@
+"""Deliveries: the log, as a list that stays fast and as a page that reads like a story. Nothing is edited here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
+
+from live_push.models import Delivery
+from live_push.models.clock import DbNow
+
+from . import delivery_story, words
+from .base import ROWS_LISTED, CappedPaginator, LivePushAdmin, may
+from .delivery_actions import DEEDS, Deed, fits
+from .delivery_filters import ErrorCodeFilter, RecordedFilter, search
+
+
+class DeliveryChangeList(ChangeList):
+    """Newest first; those of one status by when they ended, because that is what its index knows."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        return ["-ended_at", "-pk"] if "status__exact" in self.params else ["-pk"]
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(LivePushAdmin):
+    """The log."""
+
+    paginator = CappedPaginator
+    list_display = ("state", "event", "member", "attempts", "times")
+    list_display_links = ("event",)
+    list_filter = ("status", RecordedFilter, ErrorCodeFilter, "endpoint")
+    list_select_related = ("push", "endpoint")
+    search_fields = ("pk",)
+    sortable_by = ()
+    # Counts for every filter are what a log of millions can't give.
+    show_facets = admin.ShowFacets.NEVER
+    actions = ("redeliver", "resend", "cancel", "erase_content")
+    change_form_template = "admin/live_push/delivery/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        deliveries: QuerySet[Any] = (
+            super().get_queryset(request).select_related("push", "endpoint").annotate(now=DbNow())
+        )
+        return deliveries
+
+    # The list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return DeliveryChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if search_term.strip():
+            queryset = search(queryset, search_term, by_email=may(request, "view_userprofile"))
+        return queryset, False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        helped = _("Exactly: an event id, a member's id, a third-party id.")
+        if may(request, "view_userprofile"):
+            helped = _("Exactly: an event id, a member's id, a third-party id, an e-mail address.")
+        return super().changelist_view(request, {"search_help": helped, **(extra_context or {})})
+
+    @admin.display(description=gettext_lazy("state"))
+    def state(self, delivery: Any) -> SafeString:
+        badge = words.delivery_badge(delivery)
+        return format_html('{}<br><span class="lp-quiet">{}</span>', badge, delivery.get_reason_display())
+
+    @admin.display(description=gettext_lazy("event and endpoint"))
+    def event(self, delivery: Any) -> SafeString:
+        short = str(delivery.push.event_id)[:8]
+        return format_html('{}<br><span class="lp-quiet">{}</span>', short, delivery.endpoint.name)
+
+    @admin.display(description=gettext_lazy("member"))
+    def member(self, delivery: Any) -> SafeString:
+        member = words.NOTHING if delivery.profile_id is None else f"#{delivery.profile_id}"
+        return format_html('{}<br><span class="lp-quiet">{}</span>', member, delivery.push.get_trigger_display())
+
+    @admin.display(description=gettext_lazy("attempts"))
+    def attempts(self, delivery: Any) -> SafeString:
+        last = " ".join(str(part) for part in (delivery.last_status_code, delivery.last_error_code) if part)
+        return format_html('{}<br><span class="lp-quiet">{}</span>', words.number(delivery.attempts_made), last)
+
+    @admin.display(description=gettext_lazy("recorded, next attempt"))
+    def times(self, delivery: Any) -> SafeString:
+        recorded = words.moment(delivery.created_at, delivery.now)
+        if delivery.next_attempt_at is None:
+            return format_html("{}", recorded)
+        return format_html("{}<br>{} {}", recorded, _("next:"), words.moment(delivery.next_attempt_at, delivery.now))
+
+    # Read-only, all of it; who may do what stands in the permissions of the deeds.
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may(request, "view_delivery")
+
+    # The story
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        context.update(self.story(request, kwargs["obj"]))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def story(self, request: HttpRequest, delivery: Any) -> dict[str, Any]:
+        """All that the page tells."""
+        body = delivery_story.body_of(delivery)
+        return {
+            "title": _("Delivery to “%(name)s”") % {"name": delivery.endpoint.name},
+            "subtitle": None,
+            "badge": words.delivery_badge(delivery),
+            "body": body,
+            "chapters": [
+                (chapter, words.moment(chapter.attempt.started_at, delivery.now))
+                for chapter in delivery_story.chapters(delivery, body)
+            ],
+            "recorded": words.moment(delivery.created_at, delivery.now),
+            "ended": words.moment(delivery.ended_at, delivery.now),
+            "next_step": delivery_story.next_step(delivery, delivery.now),
+            "comparison": delivery_story.compared(delivery),
+            "may_see_content": may(request, "view_delivery_content"),
+            "may_see_member": may(request, "view_userprofile"),
+            "may_see_endpoint": may(request, "view_clientendpoint"),
+            "deeds": [deed for deed in DEEDS.values() if may(request, deed.permission) and fits(deed, delivery)],
+            "deed_url": self.url("deed", delivery.pk),
+        }
+
+    # The deeds
+
+    def has_redeliver_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may redeliver."""
+        return may(request, DEEDS["redeliver"].permission)
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may resend."""
+        return may(request, DEEDS["resend"].permission)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may cancel what waits."""
+        return may(request, DEEDS["cancel"].permission)
+
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may erase content."""
+        return may(request, DEEDS["erase_content"].permission)
+
+    @admin.action(description=DEEDS["redeliver"].label, permissions=["redeliver"])
+    def redeliver(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        return self.confirm(request, queryset, DEEDS["redeliver"])
+
+    @admin.action(description=DEEDS["resend"].label, permissions=["resend"])
+    def resend(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        return self.confirm(request, queryset, DEEDS["resend"])
+
+    @admin.action(description=DEEDS["cancel"].label, permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        return self.confirm(request, queryset, DEEDS["cancel"])
+
+    @admin.action(description=DEEDS["erase_content"].label, permissions=["erase"])
+    def erase_content(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        return self.confirm(request, queryset, DEEDS["erase_content"])
+
+    def confirm(self, request: HttpRequest, queryset: QuerySet[Any], deed: Deed) -> HttpResponse | None:
+        """The page between choosing many and doing it: how many, for whom, and what is left out."""
+        chosen = list(queryset.order_by("-pk").values_list("pk", flat=True)[: ROWS_LISTED + 1])
+        if len(chosen) > ROWS_LISTED:
+            sentence = _("More than %(most)s are chosen. Narrow the choice, or use the command line.")
+            self.message_user(request, sentence % {"most": words.number(ROWS_LISTED)}, messages.ERROR)
+            return None
+        return self._asked(request, deed, chosen, target=self.url("bulk"))
+
+    def _asked(self, request: HttpRequest, deed: Deed, chosen: list[int], **context: Any) -> HttpResponse:
+        plan = deed.plan(chosen, Delivery.objects.db)
+        return self.page(
+            request,
+            "delivery/confirm.html",
+            title=deed.label,
+            deed=deed,
+            plan=plan,
+            button=deed.button % {"count": plan.count},
+            # In one field, because the number of fields of a request is limited.
+            chosen=",".join(map(str, chosen)),
+            query=request.GET.urlencode(),
+            changelist_url=self.url("changelist"),
+            **context,
+        )
+
+    @method_decorator(require_POST)
+    def bulk_view(self, request: HttpRequest) -> HttpResponse:
+        """The confirmed deed for many; back to the list as it was filtered."""
+        deed = DEEDS.get(request.POST.get("deed", ""))
+        if deed is None or not may(request, deed.permission) or not self.has_view_permission(request):
+            raise PermissionDenied
+        ids = [int(pk) for pk in request.POST.get("chosen", "").split(",") if pk.isdecimal()][:ROWS_LISTED]
+        self._do(request, deed, list(Delivery.objects.filter(pk__in=ids)))
+        return HttpResponseRedirect(f"{self.url('changelist')}?{request.POST.get('query', '')}")
+
+    @method_decorator(require_POST)
+    def deed_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """One deed for one delivery: at once, or asked again where it can't be undone."""
+        deed = DEEDS.get(request.POST.get("deed", ""))
+        if deed is None:
+            raise PermissionDenied
+        delivery = self.found(request, pk, allowed=may(request, deed.permission))
+        if deed.asks and "confirmed" not in request.POST:
+            return self._asked(request, deed, [pk], original=delivery, target=self.url("deed", pk))
+        self._do(request, deed, [delivery])
+        return self.back_to(delivery)
+
+    def _do(self, request: HttpRequest, deed: Deed, deliveries: list[Any]) -> None:
+        ids, using = [delivery.pk for delivery in deliveries], Delivery.objects.db
+        plan = deed.plan(ids, using)
+        count = deed.do(ids, using)
+        self.note(request, deliveries, deed.label)
+        if count:
+            self.message_user(request, str(deed.done % {"count": count}), messages.SUCCESS)
+        for why, number in plan.left_out:
+            sentence = _("%(count)s left out: %(why)s.") % {"count": words.number(number), "why": why}
+            self.message_user(request, sentence, messages.WARNING)
+
+    def own_urls(self) -> Iterable[URLPattern]:
+        return [
+            *super().own_urls(),
+            self.route("bulk/", self.bulk_view, "bulk"),
+            self.route("<int:pk>/deed/", self.deed_view, "deed"),
+        ]

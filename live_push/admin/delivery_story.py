@@ -1,0 +1,145 @@
+"""A delivery as a story: what was sent, to whom, what came back each time, and what happens next."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from live_push.contract import headers, payload
+from live_push.delivery.redaction import CUT
+from live_push.exceptions import PayloadError, SecretUnreadable
+from live_push.models import Attempt, AuthMethod, Delivery, DeliveryStatus
+
+from . import words
+from .differences import Difference, differences
+from .request_shown import MASK, indented
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One attempt as the page shows it; ``answer`` is empty where there was none or it is no longer kept."""
+
+    attempt: Attempt
+    badge: words.Badge
+    explanation: str
+    headers: list[tuple[str, str]]
+    answer: str
+    answer_is_cut: bool
+    same_bytes: bool | None
+
+
+@dataclass(frozen=True)
+class Body:
+    """What was sent: the body as the endpoint's options make it now, or the sentence why there is none."""
+
+    text: str = ""
+    indented: str = ""
+    digest: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Against what the endpoint accepted before; ``sentence`` says why there is nothing to compare with."""
+
+    changed: list[Difference]
+    previous: Delivery | None = None
+    sentence: str = ""
+
+
+def body_of(delivery: Delivery) -> Body:
+    """The body of a delivery, or why there is none."""
+    push = delivery.push
+    if push.payload is None:
+        if push.error:
+            return Body(problem=push.error)
+        if push.sequence is None:
+            return Body(problem=_("The current state is drawn when this is first sent."))
+        return Body(problem=_("The body is no longer kept: it was erased or pruned."))
+    try:
+        sent = payload.encode(payload.load(push.payload), delivery.endpoint.options)
+    except (PayloadError, SecretUnreadable) as error:
+        return Body(problem=str(error))
+    return Body(sent.decode(), indented(sent), hashlib.sha256(sent).hexdigest())
+
+
+def chapters(delivery: Delivery, body: Body) -> list[Chapter]:
+    """The attempts, oldest first."""
+    return [
+        Chapter(
+            attempt=attempt,
+            badge=_badge(attempt),
+            explanation=words.explained(attempt.error_code),
+            headers=sent_headers(delivery, attempt),
+            answer=(text := bytes(attempt.answer or b"").decode("utf-8", "replace")).removesuffix(CUT),
+            answer_is_cut=text.endswith(CUT),
+            same_bytes=attempt.body_digest == body.digest if attempt.body_digest and body.digest else None,
+        )
+        for attempt in delivery.attempts.order_by("number")
+    ]
+
+
+def sent_headers(delivery: Delivery, attempt: Attempt) -> list[tuple[str, str]]:
+    """The headers of an attempt, as far as they are known: of credentials and signature only that they were there."""
+    shown = [
+        (headers.CONTENT_TYPE, headers.JSON),
+        (headers.WEBHOOK_ID, str(delivery.push.event_id)),
+        (headers.WEBHOOK_TIMESTAMP, str(int(attempt.started_at.timestamp()))),
+        (headers.ATTEMPT, str(attempt.number)),
+    ]
+    if delivery.push.sequence is not None:
+        shown.append((headers.SEQUENCE, str(delivery.push.sequence)))
+    if delivery.endpoint.auth_method == AuthMethod.BASIC:
+        shown.append((headers.AUTHORIZATION, f"Basic {MASK}"))
+    elif delivery.endpoint.auth_method == AuthMethod.API_KEY:
+        shown.append((headers.API_KEY, MASK))
+    if delivery.endpoint.signing_secret is not None:
+        shown.append((headers.WEBHOOK_SIGNATURE, f"v1,{MASK}"))
+    return shown
+
+
+def _badge(attempt: Attempt) -> words.Badge:
+    if attempt.error_code and not attempt.capture_conflict:
+        return words.Badge(_("failed"), "bad", "bad")
+    if attempt.capture_conflict:
+        return words.Badge(_("accepted, with a conflict"), "alert", "warn")
+    return words.Badge(_("accepted"), "ok", "ok")
+
+
+def next_step(delivery: Delivery, now: datetime) -> Any:
+    """What happens next, in a sentence."""
+    match delivery.status:
+        case DeliveryStatus.PENDING if not delivery.endpoint.is_active:
+            return _("It is kept, and sent when the endpoint is resumed.")
+        case DeliveryStatus.PENDING:
+            return words.moment(delivery.next_attempt_at, now)
+        case DeliveryStatus.SENDING:
+            return _("A worker has it; what comes back is written down here.")
+        case DeliveryStatus.SUCCEEDED:
+            return _("Nothing: the endpoint has it.")
+    return _("Nothing by itself. Redeliver sends the same event again, resend the member's current state.")
+
+
+def compared(delivery: Delivery) -> Comparison:
+    """What changed since the state that the endpoint accepted before this one."""
+    if delivery.push.payload is None:
+        return Comparison([], sentence=_("The body is not there to be compared."))
+    earlier = Delivery.objects.filter(
+        endpoint=delivery.endpoint_id,
+        profile=delivery.profile_id,
+        status=DeliveryStatus.SUCCEEDED,
+        position__lt=delivery.position,
+    )
+    if delivery.profile_id is None:
+        return Comparison([], sentence=_("The member was deleted."))
+    previous = earlier.select_related("push").order_by("-position").first()
+    if previous is None:
+        return Comparison([], sentence=_("No earlier state is in the log that this endpoint accepted."))
+    if previous.push.payload is None:
+        return Comparison([], previous, _("The body that was accepted before is no longer kept."))
+    changed = differences(payload.load(previous.push.payload), payload.load(delivery.push.payload))
+    return Comparison(changed, previous, "" if changed else _("Nothing that is sent has changed."))

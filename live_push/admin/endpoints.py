@@ -1,0 +1,290 @@
+"""Endpoints: which need attention, how each is set up, and what an operator does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
+from django.db.models import F, Q, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.debug import sensitive_post_parameters
+
+from live_push import endpoint_url
+from live_push.exceptions import EndpointUrlError
+from live_push.models import ClientEndpoint, Delivery
+from live_push.models.clock import DbNow
+
+from . import figures, words
+from .base import CappedPaginator, LivePushAdmin, may
+from .catching_up import CatchingUp
+from .endpoint_form import EndpointForm, EndpointFormWithCredentials
+from .overview import Overview
+from .signing_secret import SigningSecret
+from .test_pushes import TestPushes
+
+CREDENTIALS = ["auth_method", "username", "new_password", "clear_password", "new_api_key", "clear_api_key"]
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By what an operator would do about it."""
+
+    title = gettext_lazy("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("active", gettext_lazy("active")),
+            ("failing", gettext_lazy("failing")),
+            ("resting", gettext_lazy("resting")),
+            ("disabled", gettext_lazy("disabled")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        resting = Q(health__rests_until__gt=DbNow()) | ~Q(health__breaker_state="closed")
+        states = {
+            "active": Q(is_active=True),
+            "failing": Q(is_active=True, health__failing_since__isnull=False),
+            "resting": Q(is_active=True) & resting,
+            "disabled": Q(is_active=False),
+        }
+        return queryset.filter(states[self.value()]) if self.value() in states else queryset  # type: ignore[index]
+
+
+class EndpointChangeList(ChangeList):
+    """Looks the figures of a page's endpoints up together."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        if self.result_list:
+            found = figures.of_endpoints([endpoint.pk for endpoint in self.result_list], self.result_list[0].now)
+            for endpoint in self.result_list:
+                endpoint.figures = found[endpoint.pk]
+
+
+@admin.register(ClientEndpoint)
+class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LivePushAdmin):
+    """The list, the form, pause and resume; further pages come from the bases, one idea each."""
+
+    paginator = CappedPaginator
+    list_display = ("name_and_host", "state", "success_rate", "queue", "behind")
+    list_filter = (StateFilter, "auth_method", "capture_third_party_id")
+    search_fields = ("name",)
+    search_help_text = gettext_lazy("Searches the names.")
+    ordering = ("name",)
+    actions = ("send_test_push", "pause", "resume")
+    radio_fields = {"auth_method": admin.VERTICAL, "ordering": admin.VERTICAL}
+    readonly_fields = ("disabled_reason",)
+    change_form_template = "admin/live_push/clientendpoint/change_form.html"
+
+    # The list
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        endpoints: QuerySet[Any] = super().get_queryset(request).select_related("health").annotate(now=DbNow())
+        return endpoints
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return EndpointChangeList
+
+    @admin.display(description=gettext_lazy("endpoint"), ordering="name")
+    def name_and_host(self, endpoint: Any) -> SafeString:
+        return format_html('{}<br><span class="lp-quiet">{}</span>', endpoint.name, host_of(endpoint))
+
+    @admin.display(description=gettext_lazy("state"), ordering=F("is_active"))
+    def state(self, endpoint: Any) -> SafeString:
+        badge = words.endpoint_badge(endpoint, endpoint.health, endpoint.now)
+        return format_html('{}<br><span class="lp-quiet">{}</span>', badge, badge.detail)
+
+    @admin.display(description=gettext_lazy("accepted in 24 hours"))
+    def success_rate(self, endpoint: Any) -> SafeString | str:
+        last = words.moment(endpoint.health.last_success_at, endpoint.now)
+        return format_html(
+            '{}<br><span class="lp-quiet">{} {}</span>', words.share(endpoint.figures.day), _("last success:"), last
+        )
+
+    @admin.display(description=gettext_lazy("waiting"))
+    def queue(self, endpoint: Any) -> SafeString | str:
+        waiting = endpoint.figures.waiting
+        if not waiting.deliveries:
+            return words.NOTHING
+        return format_html(
+            '<a href="{}">{}</a><br><span class="lp-quiet">{}</span>',
+            deliveries_url(endpoint, status="pending"),
+            words.number(waiting.deliveries),
+            words.moment(waiting.oldest_due_at, endpoint.now),
+        )
+
+    @admin.display(description=gettext_lazy("behind"))
+    def behind(self, endpoint: Any) -> SafeString | str:
+        convergence = endpoint.figures.convergence
+        if convergence is None:
+            return words.NOTHING
+        never = _("%(number)s never sent") % {"number": words.number(convergence.never_sent)}
+        return format_html('{}<br><span class="lp-quiet">{}</span>', words.number(convergence.behind), never)
+
+    # The form
+
+    @method_decorator(sensitive_post_parameters("new_password", "new_api_key"))
+    def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
+        """What is typed stays out of error reports."""
+        return super().changeform_view(*args, **kwargs)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> type[ModelForm[Any]]:
+        credentials = may(request, "change_endpoint_credentials")
+        form = EndpointFormWithCredentials if credentials else EndpointForm
+        return super().get_form(request, obj, change=change, form=form, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        credentials = CREDENTIALS if may(request, "change_endpoint_credentials") else CREDENTIALS[:2]
+        if not self.has_change_permission(request, obj) and obj is not None:
+            credentials = CREDENTIALS[:2]
+        # What was switched off says why; what was not has no reason to show.
+        state = ["is_active", "disabled_reason"] if obj is not None and not obj.is_active else ["is_active"]
+        wire = ["timeframe_score_alias", "null_levels_as_objects", "mobile_verified_as_date", "withheld_fields"]
+        return [
+            (None, {"fields": ["name", "url", *state, "contact_email"]}),
+            (_("How we log in"), {"fields": credentials, "classes": ["lp-credentials"]}),
+            (_("What comes back"), {"fields": ["capture_third_party_id"]}),
+            (
+                _("When and how fast"),
+                {"fields": ["ordering", "retry_policy", "max_in_flight", "rate_limit_per_second"]},
+            ),
+            (_("What is sent"), {"fields": [*wire, "extra_headers"]}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        readonly = ["disabled_reason"]
+        if not may(request, "change_endpoint_credentials"):
+            readonly += ["auth_method", "username"]
+        if obj is not None and not may(request, "pause_clientendpoint"):
+            readonly.append("is_active")
+        return readonly
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if obj.is_active:
+            obj.disabled_reason = ""
+        elif "is_active" in form.changed_data:
+            obj.disabled_reason = paused_by(request)
+        super().save_model(request, obj, form, change)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # The log would go with it, millions of rows in one request; what is off receives nothing either.
+        return super().has_delete_permission(request, obj) and (
+            obj is not None and not Delivery.objects.filter(endpoint=obj).exists()
+        )
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        endpoint = kwargs.get("obj")
+        if endpoint is not None:
+            context.update(self.panel(request, endpoint))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def panel(self, request: HttpRequest, endpoint: Any) -> dict[str, Any]:
+        """What stands above the form: how the endpoint is doing, and what can be done."""
+        own = figures.of_endpoints([endpoint.pk], endpoint.now)[endpoint.pk]
+        convergence = own.convergence
+        return {
+            "badge": words.endpoint_badge(endpoint, endpoint.health, endpoint.now),
+            "host": host_of(endpoint),
+            "facts": [
+                (_("Accepted in 24 hours"), words.share(own.day)),
+                (_("Last success"), words.moment(endpoint.health.last_success_at, endpoint.now)),
+                (_("Last failure"), words.moment(endpoint.health.last_failure_at, endpoint.now)),
+                (_("Waiting"), words.number(own.waiting.deliveries)),
+                (_("Behind"), words.NOTHING if convergence is None else words.number(convergence.behind)),
+                (_("Never sent"), words.NOTHING if convergence is None else words.number(convergence.never_sent)),
+            ],
+            "deliveries_url": deliveries_url(endpoint),
+            "can_test": self.has_test_permission(request),
+            "can_pause": self.has_pause_permission(request),
+            "can_resend": may(request, "resend_delivery"),
+            "can_sign": may(request, "change_endpoint_credentials"),
+        }
+
+    # Pause and resume
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may switch endpoints off and on."""
+        return may(request, "pause_clientendpoint")
+
+    @admin.action(description=gettext_lazy("Pause"), permissions=["pause"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        chosen = list(queryset.filter(is_active=True))
+        queryset.filter(pk__in=[endpoint.pk for endpoint in chosen]).update(
+            is_active=False, disabled_reason=paused_by(request)
+        )
+        self.note(request, chosen, _("Paused."))
+        said = ngettext("%(count)d endpoint is paused.", "%(count)d endpoints are paused.", len(chosen))
+        self.message_user(request, said % {"count": len(chosen)}, messages.SUCCESS if chosen else messages.WARNING)
+
+    @admin.action(description=gettext_lazy("Resume"), permissions=["pause"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for endpoint in queryset.filter(is_active=False):
+            endpoint.is_active, endpoint.disabled_reason = True, ""
+            try:
+                endpoint.full_clean()
+            except ValidationError as error:
+                why = " ".join(error.messages)
+                sentence = _("“%(name)s” can't be resumed: %(why)s") % {"name": endpoint.name, "why": why}
+                self.message_user(request, sentence, messages.ERROR)
+                continue
+            ClientEndpoint.objects.filter(pk=endpoint.pk).update(is_active=True, disabled_reason="")
+            self.note(request, [endpoint], _("Resumed."))
+            sentence = _("“%(name)s” is active again and is sent the current state of every member that changed.")
+            self.message_user(request, sentence % {"name": endpoint.name}, messages.SUCCESS)
+
+    def switch_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Asks before it pauses; resumes at once."""
+        endpoint = self.found(request, pk, allowed=self.has_pause_permission(request))
+        if request.method == "POST":
+            change = self.pause if request.POST.get("to") == "pause" else self.resume
+            change(request, ClientEndpoint.objects.filter(pk=pk))
+            return self.back_to(endpoint)
+        return self.page(
+            request,
+            "confirm.html",
+            original=endpoint,
+            title=_("Pause “%(name)s”?") % {"name": endpoint.name},
+            sentences=[
+                _("Nothing is recorded or sent for it while it is paused."),
+                _("Resume sends the current state of every member that changed meanwhile, so no member is lost."),
+            ],
+            hidden=[("to", "pause")],
+            button=_("Pause"),
+        )
+
+    def own_urls(self) -> Iterable[URLPattern]:
+        return [*super().own_urls(), self.route("<int:pk>/switch/", self.switch_view, "switch")]
+
+
+def paused_by(request: HttpRequest) -> str:
+    """The reason that is kept where a person switches an endpoint off."""
+    return (_("Paused by %(user)s.") % {"user": request.user.get_username()})[:200]
+
+
+def host_of(endpoint: ClientEndpoint) -> str:
+    """The host alone: path and query may hold a token. As it is sent, and as people write it where that differs."""
+    try:
+        sent = endpoint.origin.removeprefix("https://").removesuffix(":443")
+        shown = endpoint_url.display_host(endpoint.url)
+    except EndpointUrlError:
+        return ""
+    return f"{sent} ({shown})" if "xn--" in sent else sent
+
+
+def deliveries_url(endpoint: ClientEndpoint, **filters: str) -> str:
+    """The deliveries of an endpoint, as a list."""
+    query = "&".join(f"{name}={value}" for name, value in {"endpoint": str(endpoint.pk), **filters}.items())
+    return f"{reverse('admin:live_push_delivery_changelist')}?{query}"

@@ -1,0 +1,130 @@
+"""Pages about one member: what would be sent now, and a change of tier by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import router
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
+from django.utils.translation import gettext as _
+
+from live_push.contract import payload
+from live_push.delivery.deliver import make_request
+from live_push.exceptions import LivePushError, PayloadError, TierError
+from live_push.models import ClientEndpoint, Confirmation, Push, TierMembership, UserProfile
+from live_push.models.clock import db_now
+from live_push.outbox import snapshots
+from live_push.tiers import service
+
+from .base import LivePushAdmin, may
+from .differences import differences
+from .profile_forms import EndpointChoice, OverrideForm
+from .request_shown import shown
+from .tiers import picture_of
+
+
+class MemberPages(LivePushAdmin):
+    """Preview and override."""
+
+    def preview_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The very bytes, headers and signature that would go out now; nothing is sent."""
+        profile = self.found(request, pk, allowed=may(request, "view_delivery_content"))
+        form = EndpointChoice(request.GET if "endpoint" in request.GET else None)
+        context: dict[str, Any] = {}
+        if form.is_valid():
+            if not may(request, "view_clientendpoint"):
+                raise PermissionDenied
+            context = preview(profile, form.cleaned_data["endpoint"])
+        return self.page(
+            request,
+            "userprofile/preview.html",
+            original=profile,
+            title=_("What would be sent of member #%(pk)s") % {"pk": pk},
+            form=form,
+            **context,
+        )
+
+    def override_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Puts a member into a tier by hand; the history keeps who did and why."""
+        profile = self.found(request, pk, allowed=may(request, "change_tiermembership"))
+        form = OverrideForm(request.POST or None)
+        if request.method == "POST" and form.is_valid() and self._overridden(request, profile, form):
+            return self.back_to(profile)
+        member = TierMembership.objects.select_related("tier__program").filter(pk=pk).first()
+        return self.page(
+            request,
+            "userprofile/override.html",
+            original=profile,
+            title=_("Change the tier of member #%(pk)s") % {"pk": pk},
+            form=form,
+            member=member,
+            ladder=picture_of(list(member.tier.program.tiers.all()), member.tier_id) if member else "",
+        )
+
+    def _overridden(self, request: HttpRequest, profile: UserProfile, form: OverrideForm) -> bool:
+        tier = form.cleaned_data["tier"]
+        try:
+            service.override_tier(profile, tier)
+        except TierError as error:
+            form.add_error("tier", str(error))
+            return False
+        reason = form.cleaned_data["reason"]
+        self.note(
+            request, [profile], _("Put into tier “%(tier)s”: %(reason)s") % {"tier": tier.title, "reason": reason}
+        )
+        sentence = _("The member is in tier “%(tier)s” now, and is pushed.") % {"tier": tier.title}
+        self.message_user(request, sentence, messages.SUCCESS)
+        return True
+
+    def own_urls(self) -> Iterable[URLPattern]:
+        return [
+            *super().own_urls(),
+            self.route("<int:pk>/preview/", self.preview_view, "preview"),
+            self.route("<int:pk>/override/", self.override_view, "override"),
+        ]
+
+
+def preview(profile: UserProfile, endpoint: ClientEndpoint) -> dict[str, Any]:
+    """What the preview shows: the request, or why there is none, and what changed since the last accepted state."""
+    using = router.db_for_read(UserProfile)
+    row = snapshots.read([profile.pk], using=using)[profile.pk]
+    snapshot = snapshots.build(row, using=using)
+    if snapshot.payload is None:
+        return {"endpoint": endpoint, "problem": snapshot.error}
+    body = payload.load(snapshot.payload)
+    try:
+        payload.check(body)
+        request = make_request(
+            endpoint,
+            payload.encode(body, endpoint.options),
+            event_id=str(uuid.uuid4()),
+            sequence=profile.changed_sequence,
+            attempt_number=1,
+            at=db_now(using),
+        )
+    except (LivePushError, PayloadError, ValueError) as error:
+        return {"endpoint": endpoint, "problem": str(error)}
+    return {
+        "endpoint": endpoint,
+        "shown": shown(request),
+        "digest": hashlib.sha256(request.body).hexdigest(),
+        "withheld": endpoint.withheld_fields,
+        **_since_accepted(profile, endpoint, body),
+    }
+
+
+def _since_accepted(profile: UserProfile, endpoint: ClientEndpoint, body: dict[str, Any]) -> dict[str, Any]:
+    confirmation = Confirmation.objects.filter(endpoint=endpoint, profile=profile).first()
+    if confirmation is None:
+        return {"changed_sentence": _("The endpoint has accepted nothing of this member yet.")}
+    push = Push.objects.filter(profile=profile, sequence=confirmation.sequence).first()
+    if push is None or push.payload is None:
+        return {"changed_sentence": _("The body that was accepted before is no longer kept.")}
+    changed = differences(payload.load(push.payload), body)
+    return {"changed": changed, "changed_sentence": "" if changed else _("The endpoint has accepted just this.")}

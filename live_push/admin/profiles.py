@@ -1,0 +1,247 @@
+"""Members: the form whose save is pushed, where each endpoint stands, and the way through the tiers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from live_push import api, conf
+from live_push.models import ClientEndpoint, Confirmation, Delivery, TierMembership, UserProfile
+from live_push.models.clock import DbNow
+
+from . import words
+from .base import ROWS_LISTED, CappedPaginator, LivePushAdmin, StackedBase, may
+from .member_pages import MemberPages
+from .profile_forms import ProfileForm
+from .tiers import picture_of
+
+RECENT = 10
+OWNED_BY_TIERS = ("total_points", "redeemable_points", "monthly_points", "weekly_points")
+
+
+class MembershipInline(StackedBase):
+    """Where the member stands; moved by points, by the clock, or on the override's page."""
+
+    model = TierMembership
+    fields = (
+        "tier",
+        "tier_score",
+        "timeframe_score",
+        "date_reached",
+        "expiration_date",
+        "reset_date",
+        "in_maintenance",
+    )
+    readonly_fields = fields
+    can_delete = False
+    max_num = 0
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("tier")
+
+
+@admin.register(UserProfile)
+class UserProfileAdmin(MemberPages, LivePushAdmin):
+    """Members."""
+
+    form = ProfileForm
+    paginator = CappedPaginator
+    list_display = ("member", "email_address", "tier", "total_points", "third_party_id", "updated")
+    list_filter = ("is_active",)
+    search_fields = ("pk",)
+    search_help_text = gettext_lazy("Exactly: an id, an e-mail address, a third-party id, a user name.")
+    sortable_by = ()
+    show_facets = admin.ShowFacets.NEVER
+    ordering = ("-pk",)
+    raw_id_fields = ("user",)
+    actions = ("resend",)
+    inlines = (MembershipInline,)
+    change_form_template = "admin/live_push/userprofile/change_form.html"
+
+    # The list
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        profiles: QuerySet[Any] = (
+            super().get_queryset(request).select_related("tier_membership__tier").annotate(now=DbNow())
+        )
+        return profiles
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if term:
+            exactly = Q(email_address=term) | Q(third_party_id=term) | Q(user_name=term)
+            if term.isdecimal() and len(term) < 19:
+                exactly |= Q(pk=int(term))
+            queryset = queryset.filter(exactly)
+        return queryset, False
+
+    @admin.display(description=gettext_lazy("member"))
+    def member(self, profile: Any) -> SafeString:
+        return format_html('{}<br><span class="lp-quiet">#{}</span>', str(profile), profile.pk)
+
+    @admin.display(description=gettext_lazy("tier"))
+    def tier(self, profile: Any) -> str:
+        membership = getattr(profile, "tier_membership", None)
+        return words.NOTHING if membership is None else str(membership.tier.title)
+
+    @admin.display(description=gettext_lazy("last updated"))
+    def updated(self, profile: Any) -> SafeString | str:
+        return words.moment(profile.date_last_updated, profile.now)
+
+    # The form
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        readonly = ["date_last_updated"]
+        if obj is not None:
+            # A form that was opened before an award would take it back.
+            readonly += OWNED_BY_TIERS
+            if obj.user_id is not None:
+                readonly += conf.current().USER_FIELDS
+        if not may(request, "change_third_party_id"):
+            readonly.append("third_party_id")
+        return readonly
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [
+            (None, {"fields": ["user", "user_name", "email_address", "email_is_verified", "is_active"]}),
+            (
+                _("Person"),
+                {"fields": ["first_name", "middle_name", "last_name", "gender", "date_of_birth", "lang_pref"]},
+            ),
+            (
+                _("Address and phone"),
+                {
+                    "fields": [
+                        *("street_address_1", "street_address_2", "postal_code", "city", "state", "region", "country"),
+                        *("mobile_phone_number", "date_mobile_verified"),
+                    ],
+                    "classes": ["collapse"],
+                },
+            ),
+            (_("Points"), {"fields": [*OWNED_BY_TIERS, "num_points_purchased", "fan_rank"]}),
+            (
+                _("Consent"),
+                {"fields": ["receive_email_updates", "receive_sms_messages", "activity_stream_opt_in"]},
+            ),
+            (_("Ids of others"), {"fields": _IDS_OF_OTHERS, "classes": ["collapse"]}),
+            (_("Sign-up and custom data"), {"fields": _SIGN_UP, "classes": ["collapse"]}),
+        ]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        # Only what was edited here, so that what others wrote meanwhile stays; a save without a change still pushes.
+        concrete = {field.name for field in UserProfile._meta.concrete_fields}
+        changed = [name for name in form.changed_data if name in concrete]
+        obj.save(update_fields=changed or ["date_last_updated"])
+
+    def name_in_history(self, obj: Model) -> str:
+        return f"#{obj.pk}"
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        profile = kwargs.get("obj")
+        if profile is not None:
+            context.update(self.panel(request, profile))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def panel(self, request: HttpRequest, profile: Any) -> dict[str, Any]:
+        """What stands around the form."""
+        recent = Delivery.objects.filter(profile=profile).select_related("push", "endpoint").order_by("-pk")[:RECENT]
+        membership = getattr(profile, "tier_membership", None)
+        events = list(profile.tier_events.order_by("-pk")[:RECENT])
+        return {
+            "endpoint_states": endpoint_states(profile),
+            "recent": [
+                (delivery, words.delivery_badge(delivery), words.moment(delivery.created_at, profile.now))
+                for delivery in recent
+            ]
+            if may(request, "view_delivery")
+            else None,
+            "tier_events": [(event, words.moment(event.due_at, profile.now)) for event in events],
+            "ladder": picture_of(list(membership.tier.program.tiers.all()), membership.tier_id) if membership else "",
+            "may_preview": may(request, "view_delivery_content") and may(request, "view_clientendpoint"),
+            "may_override": may(request, "change_tiermembership"),
+            "may_resend": may(request, "resend_delivery"),
+            "action_name": helpers.ACTION_CHECKBOX_NAME,
+            "changelist_url": self.url("changelist"),
+        }
+
+    # Resend
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may resend."""
+        return may(request, "resend_delivery")
+
+    @admin.action(description=gettext_lazy("Resend current profile"), permissions=["resend"])
+    def resend(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        chosen = list(queryset.order_by("pk").values_list("pk", flat=True)[: ROWS_LISTED + 1])
+        if len(chosen) > ROWS_LISTED:
+            sentence = _("More than %(most)s are chosen. Narrow the choice, or use the command line.")
+            self.message_user(request, sentence % {"most": words.number(ROWS_LISTED)}, messages.ERROR)
+            return None
+        profiles = UserProfile.objects.filter(pk__in=chosen)
+        count = api.push_profiles(profiles)
+        self.note(request, profiles, _("Resent the current state."))
+        said = ngettext("%(count)s delivery was recorded.", "%(count)s deliveries were recorded.", count)
+        self.message_user(
+            request, said % {"count": words.number(count)}, messages.SUCCESS if count else messages.WARNING
+        )
+        return None
+
+
+_IDS_OF_OTHERS = (
+    "third_party_id",
+    "facebook_user_id",
+    "fsq_user_id",
+    "google_user_id",
+    "inst_user_id",
+    "twitter_user_id",
+    "yahoo_user_id",
+    "num_facebook_friends",
+    "num_twitter_followers",
+)
+_SIGN_UP = (
+    "sign_up_type_id",
+    "sign_up_channel_id",
+    "sign_up_campaign",
+    "client_branding_id",
+    "ip_address",
+    "password_generated",
+    "custom_data",
+    "date_created",
+    "date_last_login",
+    "date_last_updated",
+)
+
+
+def endpoint_states(profile: UserProfile) -> list[tuple[ClientEndpoint, words.Badge, Confirmation | None]]:
+    """Where each endpoint stands with a member's latest state."""
+    confirmed = {row.endpoint_id: row for row in Confirmation.objects.filter(profile=profile)}
+    found = []
+    for endpoint in ClientEndpoint.objects.order_by("name"):
+        confirmation = confirmed.get(endpoint.pk)
+        if confirmation is None:
+            badge = words.Badge(_("never sent"), "none", "quiet")
+        elif confirmation.sequence < profile.changed_sequence:
+            badge = words.Badge(_("behind"), "wait", "warn")
+        else:
+            badge = words.Badge(_("confirmed"), "ok", "ok")
+        found.append((endpoint, badge, confirmation))
+    return found

@@ -1,0 +1,48 @@
+"""A request as a page shows it: every credential masked. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from live_push.contract import headers
+from live_push.delivery.request import Request
+
+MASK: Final = "••••"
+CREDENTIALS: Final = frozenset({headers.AUTHORIZATION.lower(), headers.API_KEY})
+
+
+def shown(request: Request) -> dict[str, Any]:
+    """URL, headers and body; the body as the very text that is sent, and indented."""
+    return {
+        "url": request.url,
+        "headers": shown_headers(request.headers),
+        "body": request.body.decode(),
+        "indented": indented(request.body),
+        "size": len(request.body),
+    }
+
+
+def shown_headers(sent: Mapping[str, str | bytes]) -> list[tuple[str, str]]:
+    """Names and values in order; of a credential only how it is sent."""
+    return [
+        (name, masked(name, value if isinstance(value, str) else value.decode("latin-1")))
+        for name, value in sent.items()
+    ]
+
+
+def masked(name: str, value: str) -> str:
+    """A header's value, or what may be shown of it."""
+    if name.lower() not in CREDENTIALS:
+        return value
+    scheme, blank, _credential = value.partition(" ")
+    return f"{scheme} {MASK}" if blank and name.lower() == headers.AUTHORIZATION.lower() else MASK
+
+
+def indented(body: bytes | str) -> str:
+    """JSON, a member a line; what is no JSON, as it is."""
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        return body if isinstance(body, str) else body.decode("utf-8", "replace")

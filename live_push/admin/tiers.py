@@ -1,0 +1,123 @@
+"""Tier programs: the ladder is edited as a whole, on one page, with its picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.forms import BaseInlineFormSet
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from live_push.models import Tier, TierProgram
+from live_push.models.tiers import check_ladder
+from live_push.tiers.ladder import from_base_to_top
+
+from . import words
+from .base import LivePushAdmin, TabularBase
+from .pictures import Step, ladder
+
+
+class LadderFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
+    """All tiers of a program at once: no single one can say whether they make a ladder."""
+
+    def clean(self) -> None:
+        super().clean()
+        if any(self.errors):
+            return
+        kept = [form for form in self.forms if not self._is_gone(form)]
+        if kept:
+            check_ladder([form.instance for form in kept])
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        # The heading of a column is no label to a screen reader, and each row has its own.
+        for name, field in form.fields.items():
+            if not field.widget.is_hidden and name != "DELETE":
+                field.widget.attrs["aria-label"] = f"{field.label}: {form.instance.title or _('new tier')}"
+            elif name == "DELETE":
+                field.widget.attrs["aria-label"] = _("Delete “%(title)s”") % {"title": form.instance.title}
+
+    def _is_gone(self, form: Any) -> bool:
+        return form.cleaned_data.get("DELETE", False) or not (form.instance.pk or form.has_changed())
+
+
+class TierInline(TabularBase):
+    """The rungs."""
+
+    model = Tier
+    formset = LadderFormSet
+    extra = 1
+    fields = ("title", "min_value", "max_value", "maintain_score")
+
+
+@admin.register(TierProgram)
+class TierProgramAdmin(LivePushAdmin):
+    """Programs with their ladders."""
+
+    inlines = (TierInline,)
+    list_display = ("name", "is_default", "timeframe", "time_zone", "tier_count", "member_count")
+    search_fields = ("name",)
+    radio_fields = {"timeframe": admin.VERTICAL, "drop_policy": admin.VERTICAL}
+    change_form_template = "admin/live_push/tierprogram/change_form.html"
+    fieldsets = (
+        (None, {"fields": ("name", "is_default")}),
+        (
+            gettext_lazy("When tiers expire"),
+            {
+                "fields": (
+                    "timeframe",
+                    "time_zone",
+                    "reset_month",
+                    "reset_day",
+                    "expires_after_resets",
+                    "length",
+                    "length_unit",
+                ),
+                "classes": ("lp-timeframe",),
+            },
+        ),
+        (gettext_lazy("What happens then"), {"fields": ("drop_policy", "base_expires", "update_assigns")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        programs: QuerySet[Any] = (
+            super()
+            .get_queryset(request)
+            .annotate(tier_total=Count("tiers", distinct=True), member_total=Count("tiers__memberships"))
+        )
+        return programs
+
+    @admin.display(description=gettext_lazy("tiers"))
+    def tier_count(self, program: Any) -> str:
+        return words.number(program.tier_total)
+
+    @admin.display(description=gettext_lazy("members"))
+    def member_count(self, program: Any) -> str:
+        return words.number(program.member_total)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        program = kwargs.get("obj")
+        context["ladder"] = picture_of(list(program.tiers.all())) if program is not None else ""
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+def picture_of(tiers: list[Tier], here: int | None = None) -> Any:
+    """The ladder as a picture; ``here`` is the id of the tier to mark."""
+    if not tiers:
+        return ""
+    steps = [Step(tier.title, range_of(tier), tier.pk == here) for tier in from_base_to_top(tiers)]
+    described = ", ".join(f"{step.title} ({step.range})" for step in steps)
+    return ladder(steps, _("From base to top: %(tiers)s") % {"tiers": described})
+
+
+def range_of(tier: Tier) -> str:
+    """The points of a tier."""
+    if tier.max_value is None:
+        return _("from %(points)s points") % {"points": words.number(tier.min_value or 0)}
+    return _("%(low)s to %(high)s points") % {
+        "low": words.number(tier.min_value or 0),
+        "high": words.number(tier.max_value),
+    }

@@ -1,0 +1,128 @@
+"""What ``manage.py check`` says about live_push: every finding has an id and a hint that can be pasted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.contrib.auth import get_user_model
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Caution
+from django.core.exceptions import FieldDoesNotExist
+from django.db import connections, router
+from django.utils.module_loading import import_string
+
+from . import conf, engines
+from .delivery import transport
+from .models import Delivery, UserProfile
+
+
+@register()
+def settings_are_right(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E001: unknown keys, wrong types. E002: a dotted path that leads nowhere. E003: a user field that isn't there."""
+    problems = conf.problems(conf.configured())
+    if problems:
+        return [
+            Error(problem, hint="See the settings table in the README.", id="live_push.E001") for problem in problems
+        ]
+    found: list[CheckMessage] = [*_paths_lead_somewhere(), *_user_fields_exist()]
+    return found or engines.current().check()
+
+
+def _paths_lead_somewhere() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for name in ("ENGINE", "TRANSPORT", "PAYLOAD_SERIALIZER", "ADMIN_BASE"):
+        path = getattr(conf.current(), name)
+        try:
+            import_string(path)
+        except Exception as error:  # noqa: BLE001  (a module may check its own settings when it is imported)
+            hint = f"Install what it needs, or correct the dotted path: {error}"
+            found.append(Error(f"LIVE_PUSH[{name!r}] can't be imported: {path}.", hint=hint, id="live_push.E002"))
+    return found
+
+
+def _user_fields_exist() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for attribute, source in conf.current().USER_FIELDS.items():
+        for model, name in ((UserProfile, attribute), (get_user_model(), source)):
+            try:
+                model._meta.get_field(name)
+            except FieldDoesNotExist:
+                sentence = f"LIVE_PUSH['USER_FIELDS'] names {name!r}, which {model._meta.label} does not have."
+                hint = "Set USER_FIELDS to pairs of profile attribute and user attribute that both exist."
+                found.append(Error(sentence, hint=hint, id="live_push.E003"))
+    return found
+
+
+@register()
+def http_client_has_its_seams(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E004: the installed HTTP client lacks what the address guard hangs on."""
+    return [
+        Error(
+            f"The installed urllib3 lacks {name}, which the address guard relies on.",
+            hint="Install a version that the package's metadata allows: pip install 'urllib3>=2.8'.",
+            id="live_push.E004",
+        )
+        for name in transport.missing_seams()
+    ]
+
+
+@register(Tags.database)
+def outbox_is_in_the_profiles_database(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E005: a router that splits profile and outbox makes "in the same transaction" impossible."""
+    if router.db_for_write(UserProfile) == router.db_for_write(Delivery):
+        return []
+    return [
+        Error(
+            "A database router puts profiles and deliveries into different databases.",
+            hint="Route the whole app 'live_push' to one database: one transaction must hold both.",
+            id="live_push.E005",
+        )
+    ]
+
+
+@register(Tags.database)
+def sqlite_waits_its_turn(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W001: SQLite without WAL, immediate transactions and a timeout raises "database is locked" under load."""
+    alias = router.db_for_write(Delivery)
+    connection = connections[alias]
+    if alias not in (databases or ()) or connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
+        return []
+    options = connection.settings_dict.get("OPTIONS", {})
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode")
+        (journal_mode,) = cursor.fetchone()
+    if (
+        str(options.get("transaction_mode", "")).upper() == "IMMEDIATE"
+        and journal_mode == "wal"
+        and options.get("timeout", 5) >= 5
+    ):
+        return []
+    return [
+        Caution(
+            "This SQLite database may raise “database is locked” when web process and worker write at once.",
+            hint=(
+                "DATABASES['default']['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', 'timeout': 20, "
+                "'init_command': 'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL'}"
+            ),
+            id="live_push.W001",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def secrets_have_keys_of_their_own(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W002: derived keys make every rotation of SECRET_KEY a rotation of all stored credentials."""
+    if conf.problems(conf.configured()) or conf.current().SECRET_KEYS:
+        return []
+    return [
+        Caution(
+            "Stored credentials are encrypted with a key derived from SECRET_KEY.",
+            hint="Set LIVE_PUSH = {'SECRET_KEYS': ['a long random text', SECRET_KEY]}, run "
+            "`manage.py live_push_rotate_keys`, then remove SECRET_KEY from the list.",
+            id="live_push.W002",
+        )
+    ]

@@ -1,0 +1,121 @@
+"""Delete from the log what ended long ago."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router
+
+from live_push import conf
+from live_push.management.arguments import WRONG_CALL
+from live_push.management.progress import Progress
+from live_push.models import Delivery, DeliveryStatus, EndpointHour, WorkerHeartbeat
+from live_push.models.clock import db_now
+from live_push.outbox import prune
+
+HEARTBEATS_KEPT = timedelta(days=1)
+
+
+@dataclass
+class Summary:
+    """What a run deleted, or would delete; the object that ``--json`` prints.
+
+    In a dry run ``pushes`` and ``bodies`` are ``None``: which pushes go is known once their deliveries are gone.
+    """
+
+    dry_run: bool
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    pushes: int | None = 0
+    bodies: int | None = 0
+    heartbeats: int = 0
+    hours: int = 0
+
+
+class Command(BaseCommand):
+    help = (
+        "Delete deliveries that ended long ago, with their attempts: succeeded ones after RETENTION_SUCCEEDED_DAYS, "
+        "failed and cancelled ones, and the hourly figures, after RETENTION_FAILED_DAYS. What each endpoint has "
+        "confirmed stays, and so does all that waits. Run it daily, from cron. It works in small transactions beside "
+        "the workers, and can be stopped and started again at any time. Exit code 0: all done; 2: a wrong call."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--bodies-after",
+            type=int,
+            metavar="DAYS",
+            help="Also empty bodies and answers of what ended more than DAYS days ago, but keep the rows. "
+            "What has no body any more can't be redelivered, only resent.",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Say what would go; delete nothing.")
+        parser.add_argument("--json", action="store_true", help="Print the summary as one JSON object.")
+
+    def handle(self, *, bodies_after: int | None, dry_run: bool, verbosity: int, **options: Any) -> None:
+        if bodies_after is not None and bodies_after < 0:
+            raise CommandError(f"--bodies-after is {bodies_after}; it counts days, from 0.", returncode=WRONG_CALL)
+        using = router.db_for_write(Delivery)
+        now = db_now(using)
+        ends = _ends(now)
+        counts = {status: prune.ended_before(end, status, using=using).count() for status, end in ends.items()}
+        hours = EndpointHour.objects.using(using).filter(hour__lt=ends[DeliveryStatus.FAILED])
+        heartbeats = WorkerHeartbeat.objects.using(using).filter(seen_at__lt=now - HEARTBEATS_KEPT)
+        summary = Summary(dry_run=dry_run)
+        if dry_run:
+            summary = Summary(
+                dry_run=True,
+                succeeded=counts[DeliveryStatus.SUCCEEDED],
+                failed=counts[DeliveryStatus.FAILED],
+                cancelled=counts[DeliveryStatus.CANCELLED],
+                pushes=None,
+                bodies=None,
+                heartbeats=heartbeats.count(),
+                hours=hours.count(),
+            )
+        else:
+            with Progress(sum(counts.values()), "deliveries", stream=self.stderr, verbosity=verbosity) as progress:
+                for status, end in ends.items():
+                    self._delete(end, status, summary, progress, using)
+            if bodies_after is not None:
+                summary.bodies = sum(prune.drop_bodies(now - timedelta(days=bodies_after), using=using))
+            summary.heartbeats, _ = heartbeats.delete()
+            summary.hours, _ = hours.delete()
+        self._report(summary, as_json=options["json"], verbosity=verbosity)
+
+    def _delete(self, end: datetime, status: DeliveryStatus, summary: Summary, progress: Progress, using: str) -> None:
+        for deleted in prune.delete_ended(end, status, using=using):
+            setattr(summary, status.value, getattr(summary, status.value) + deleted.deliveries)
+            summary.pushes = (summary.pushes or 0) + deleted.pushes
+            progress.advance(deleted.deliveries)
+
+    def _report(self, summary: Summary, *, as_json: bool, verbosity: int) -> None:
+        if as_json:
+            self.stdout.write(json.dumps(asdict(summary)))
+        elif summary.dry_run:
+            self.stdout.write(
+                f"{summary.succeeded:,} succeeded, {summary.failed:,} failed and {summary.cancelled:,} cancelled "
+                "deliveries would be deleted (dry run, nothing deleted)."
+            )
+        elif verbosity:
+            self.stdout.write(
+                f"Deleted {summary.succeeded:,} succeeded, {summary.failed:,} failed and {summary.cancelled:,} "
+                f"cancelled deliveries, with {summary.pushes:,} pushes; emptied {summary.bodies:,} bodies."
+            )
+
+
+def _ends(now: datetime) -> dict[DeliveryStatus, datetime]:
+    """Up to when each kind goes."""
+    settings = conf.current()
+    succeeded = now - timedelta(days=settings.RETENTION_SUCCEEDED_DAYS)
+    failed = now - timedelta(days=settings.RETENTION_FAILED_DAYS)
+    return {
+        DeliveryStatus.SUCCEEDED: succeeded,
+        DeliveryStatus.FAILED: failed,
+        DeliveryStatus.CANCELLED: failed,
+    }

@@ -1,0 +1,185 @@
+"""Apply what the clock has made due to tiers, or what an edited ladder changes."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router
+from django.db.models import QuerySet
+
+from live_push.management.arguments import WRONG_CALL, moment
+from live_push.management.progress import Progress
+from live_push.models import TierEvent, TierMembership, TierProgram
+from live_push.models.clock import db_now
+from live_push.tiers import batches
+from live_push.tiers.batches import Batch
+
+
+@dataclass
+class Summary:
+    """What a run did, or would do: the end of the object that ``--json`` prints."""
+
+    dry_run: bool
+    now: str
+    looked_at: int = 0
+    changed: int = 0
+    events: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, batch: Batch) -> None:
+        self.looked_at += batch.looked_at
+        self.changed += batch.changed
+        for event in batch.events:
+            self.events[event.event] = self.events.get(event.event, 0) + 1
+        self.problems += [sentence for sentence in batch.problems.values() if sentence not in self.problems]
+
+    def __str__(self) -> str:
+        events = ", ".join(f"{count:,} {event}" for event, count in sorted(self.events.items()))
+        changed = "would change (dry run, nothing written)" if self.dry_run else "changed"
+        return f"{self.looked_at:,} members looked at, {self.changed:,} {changed}{': ' if events else ''}{events}."
+
+
+@dataclass(frozen=True)
+class Work:
+    """Batches to go through, applied or rehearsed, of members that can be counted."""
+
+    batches: Callable[..., Iterator[Batch]]
+    members: QuerySet[TierMembership]
+
+
+class Command(BaseCommand):
+    help = (
+        "Apply every tier expiry and reset that is due, each with its own date, and push the members it changes. Run "
+        "it from cron; a run that was interrupted is resumed by the next one. Exit code 0: all done; 1: a program that "
+        "is no ladder was left out, or you answered no; 2: a wrong call."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add("--dry-run", action="store_true", help="List every change; write nothing.")
+        add(
+            "--now",
+            metavar="MOMENT",
+            help="Another moment than the database's, such as 2027-01-01T00:00Z; a future one is for rehearsals and "
+            "needs --dry-run or --yes.",
+        )
+        add(
+            "--reevaluate",
+            action="store_true",
+            help="After a program was edited: list what that changes for its members, then apply it. Nobody drops.",
+        )
+        add("--program", metavar="NAME", help="With --reevaluate: only this program.")
+        add("--batch-size", type=int, default=batches.MEMBERS_PER_BATCH, metavar="N", help="Members a transaction.")
+        add("--yes", action="store_true", help="Do not ask.")
+        add("--json", action="store_true", help="Print one JSON object: every change, then the summary.")
+
+    def handle(self, **options: Any) -> None:
+        using = router.db_for_write(TierMembership)
+        clock = db_now(using)
+        now = moment("--now", options["now"]) if options["now"] else clock
+        self._refuse_wrong_calls(options)
+        work = self._reevaluation(options, now, using) if options["reevaluate"] else self._due(options, now, using)
+        question = f"Apply what is due only at {now.isoformat()}?" if now > clock else None
+        if options["reevaluate"] and not (options["dry_run"] or options["json"]):
+            rehearsal = self._run(work, now, {**options, "dry_run": True})
+            self._report(rehearsal, options)
+            question = f"Change {rehearsal.changed:,} members?"
+        if question and not options["dry_run"]:
+            self._ask(question, options)
+        summary = self._run(work, now, options)
+        self._report(summary, options)
+        if summary.problems:
+            raise SystemExit(1)
+
+    def _refuse_wrong_calls(self, options: dict[str, Any]) -> None:
+        if options["program"] and not options["reevaluate"]:
+            raise CommandError("--program chooses what to reevaluate: add --reevaluate.", returncode=WRONG_CALL)
+        if options["batch_size"] < 1:
+            raise CommandError(f"--batch-size is {options['batch_size']}; it must be above 0.", returncode=WRONG_CALL)
+        answered = options["yes"] or options["dry_run"]
+        if options["reevaluate"] and not answered and (options["json"] or not self.stdout.isatty()):
+            raise CommandError(
+                "--reevaluate changes members: add --yes (or --dry-run to see which).", returncode=WRONG_CALL
+            )
+
+    def _due(self, options: dict[str, Any], now: datetime, using: str) -> Work:
+        return Work(
+            partial(batches.due_batches, now, using=using, batch_size=options["batch_size"]),
+            batches.due_members(now, using=using),
+        )
+
+    def _reevaluation(self, options: dict[str, Any], now: datetime, using: str) -> Work:
+        programs = TierProgram.objects.using(using).order_by("name")
+        if name := options["program"]:
+            names = ", ".join(programs.values_list("name", flat=True)) or "none yet"
+            programs = programs.filter(name=name)
+            if not programs:
+                raise CommandError(f"There is no tier program {name!r}. There are: {names}.", returncode=WRONG_CALL)
+
+        def run(*, dry_run: bool) -> Iterator[Batch]:
+            of = partial(
+                batches.reevaluation_batches, now=now, dry_run=dry_run, using=using, batch_size=options["batch_size"]
+            )
+            return chain.from_iterable(of(program) for program in programs)
+
+        return Work(run, TierMembership.objects.using(using).filter(tier__program__in=programs))
+
+    def _ask(self, question: str, options: dict[str, Any]) -> None:
+        if options["yes"]:
+            return
+        if options["json"] or not self.stdout.isatty():
+            raise CommandError("This needs --yes (or --dry-run to see what would happen).", returncode=WRONG_CALL)
+        if input(f"{question} Type yes: ").strip().lower() != "yes":
+            raise CommandError("Nothing was changed.", returncode=1)
+
+    def _run(self, work: Work, now: datetime, options: dict[str, Any]) -> Summary:
+        summary = Summary(dry_run=options["dry_run"], now=now.isoformat())
+        listed = options["dry_run"] or options["json"] or options["verbosity"] > 1
+        # A bar and a list on one terminal would write over each other.
+        quiet = listed and self.stdout.isatty()
+        verbosity = 0 if quiet else options["verbosity"]
+        with Progress(work.members.count(), "members", stream=self.stderr, verbosity=verbosity) as progress:
+            if options["json"]:
+                self.stdout.write('{"changes": [', ending="")
+            for batch in work.batches(dry_run=options["dry_run"]):
+                if listed:
+                    self._list(batch.events, as_json=options["json"], first=not summary.events)
+                summary.add(batch)
+                progress.advance(batch.looked_at)
+        return summary
+
+    def _list(self, events: list[TierEvent], *, as_json: bool, first: bool) -> None:
+        for event in events:
+            due = event.due_at.isoformat()
+            if not as_json:
+                path = (
+                    f"{event.from_title} → {event.to_title}" if event.from_title != event.to_title else event.to_title
+                )
+                self.stdout.write(f"{due}  profile {event.profile_id}: {event.event}, {path}")
+                continue
+            change = {
+                "profile": event.profile_id,
+                "event": event.event,
+                "due_at": due,
+                "from": event.from_title,
+                "to": event.to_title,
+            }
+            self.stdout.write(("\n" if first else ",\n") + json.dumps(change, ensure_ascii=False), ending="")
+            first = False
+
+    def _report(self, summary: Summary, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.stdout.write("], " + json.dumps(asdict(summary), ensure_ascii=False)[1:])
+            return
+        for sentence in summary.problems:
+            self.stderr.write(f"Left out: {sentence}")
+        if options["verbosity"]:
+            self.stdout.write(str(summary))

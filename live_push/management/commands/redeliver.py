@@ -1,0 +1,81 @@
+"""Send failed or cancelled deliveries again: the same event, the same snapshot."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router
+
+from live_push import api
+from live_push.chunks import chunks
+from live_push.management.arguments import WRONG_CALL, endpoints_named, moment
+from live_push.management.progress import Progress
+from live_push.models import Delivery, DeliveryStatus
+
+CHUNK = 500
+
+
+class Command(BaseCommand):
+    help = (
+        "Send failed or cancelled deliveries again: the same event id, the same snapshot. Deliveries to which the "
+        "endpoint has meanwhile accepted a newer state are skipped (use resend_profile). "
+        "Exit code 0: all done; 1: some were skipped; 2: a wrong call."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add("ids", nargs="*", type=int, metavar="ID", help="Delivery ids.")
+        add("--endpoint", action="append", default=[], help="An endpoint's name or id; may be repeated.")
+        add("--status", choices=["failed", "cancelled"], action="append", help="Default: failed.")
+        add("--since", help="Ended at or after this moment, such as 2026-11-20T00:00Z.")
+        add("--until", help="Ended before this moment.")
+        add("--dry-run", action="store_true", help="Say how many would be redelivered; redeliver none.")
+        add("--json", action="store_true", help="Print the summary as one JSON object.")
+
+    def handle(self, **options: Any) -> None:
+        if not (options["ids"] or options["endpoint"] or options["since"] or options["until"]):
+            raise CommandError(
+                "Nothing selected. Name deliveries by id, --endpoint, --since or --until.", returncode=WRONG_CALL
+            )
+        ids = self._selected(options)
+        reopened = 0
+        skipped: list[api.Skipped] = []
+        if not options["dry_run"]:
+            with Progress(len(ids), "deliveries", stream=self.stderr, verbosity=options["verbosity"]) as progress:
+                for some in chunks(ids, CHUNK):
+                    again, left = api.redeliver(some)
+                    reopened += len(again)
+                    skipped += left
+                    progress.advance(len(some))
+        self._report(len(ids), reopened, skipped, options)
+        if skipped:
+            raise SystemExit(1)
+
+    def _selected(self, options: dict[str, Any]) -> list[int]:
+        if options["ids"]:
+            return sorted(set(options["ids"]))
+        using = router.db_for_write(Delivery)
+        deliveries = Delivery.objects.using(using).filter(status__in=options["status"] or [DeliveryStatus.FAILED])
+        if options["endpoint"]:
+            deliveries = deliveries.filter(endpoint__in=endpoints_named(options["endpoint"], using=using))
+        if options["since"]:
+            deliveries = deliveries.filter(ended_at__gte=moment("--since", options["since"]))
+        if options["until"]:
+            deliveries = deliveries.filter(ended_at__lt=moment("--until", options["until"]))
+        return list(deliveries.order_by("pk").values_list("pk", flat=True))
+
+    def _report(self, found: int, reopened: int, skipped: list[api.Skipped], options: dict[str, Any]) -> None:
+        if options["json"]:
+            left = [{"delivery": item.delivery_id, "why": item.why} for item in skipped]
+            summary = {"dry_run": options["dry_run"], "found": found, "redelivered": reopened, "skipped": left}
+            self.stdout.write(json.dumps(summary))
+            return
+        for item in skipped:
+            self.stderr.write(f"Delivery {item.delivery_id} was skipped: {item.why}.")
+        if options["dry_run"]:
+            self.stdout.write(f"{found:,} deliveries would be redelivered (dry run, nothing sent).")
+        elif options["verbosity"]:
+            self.stdout.write(f"{reopened:,} of {found:,} deliveries are sent again.")

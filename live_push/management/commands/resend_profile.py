@@ -1,0 +1,202 @@
+"""Send the current state of profiles again: a new event for each."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router, transaction
+from django.db.models import Q
+
+from live_push import engines
+from live_push.management.arguments import WRONG_CALL, endpoints_named, moment
+from live_push.management.progress import Progress
+from live_push.models import ClientEndpoint, UserProfile
+from live_push.models.clock import db_now
+from live_push.models.profiles import UserProfileQuerySet
+from live_push.outbox import resend
+from live_push.outbox.stale import lacking
+
+CHUNK = 1000
+
+
+@dataclass
+class Summary:
+    """What a run did; the object that ``--json`` prints."""
+
+    dry_run: bool
+    endpoints: list[str]
+    profiles: int = 0
+    deliveries: int = 0
+    last_profile: int | None = None
+    not_found: list[str] = field(default_factory=list)
+    inactive_endpoints: list[str] = field(default_factory=list)
+
+
+class Command(BaseCommand):
+    help = (
+        "Send the current state of profiles to the clients again: a new event for each, drawn when it is sent. "
+        "(To send the same event again, use redeliver.) Exit code 0: all done; 1: something that you asked for was "
+        "not, after doing the rest; 2: a wrong call."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add("ids", nargs="*", type=int, metavar="ID", help="Profile ids.")
+        add("--email", action="append", default=[], help="An exact e-mail address; may be repeated.")
+        add("--third-party-id", action="append", default=[], help="A third-party id; may be repeated.")
+        add("--all", action="store_true", help="Every profile. Needs --yes, or your answer on a terminal.")
+        add(
+            "--stale",
+            action="store_true",
+            help="Only what an endpoint lacks: its accepted state is not the current one.",
+        )
+        add(
+            "--verify",
+            action="store_true",
+            help="With --stale: compare contents too (finds raw SQL, restored backups).",
+        )
+        add("--since", help="Only profiles updated at or after this moment, such as 2026-11-20T00:00Z.")
+        add(
+            "--endpoint",
+            action="append",
+            default=[],
+            help="An endpoint's name or id; may be repeated. Default: all active.",
+        )
+        add("--rate", type=float, help="Spread the deliveries: so many profiles a second.")
+        add(
+            "--after", type=int, default=0, metavar="PK", help="Go on after this profile, where an earlier run stopped."
+        )
+        add("--dry-run", action="store_true", help="Say what would be sent; send nothing.")
+        add("--yes", action="store_true", help="Do not ask before --all.")
+        add("--json", action="store_true", help="Print the summary as one JSON object.")
+
+    def handle(self, **options: Any) -> None:
+        self._refuse_wrong_calls(options)
+        using = router.db_for_write(UserProfile)
+        summary = Summary(dry_run=options["dry_run"], endpoints=[])
+        endpoints = self._endpoints(options["endpoint"], summary, using)
+        profiles = self._profiles(options, summary, using)
+        total = profiles.count()
+        if options["all"] and not (options["yes"] or options["dry_run"]):
+            self._ask(total)
+        with Progress(total, "profiles", stream=self.stderr, verbosity=options["verbosity"]) as progress:
+            for ids in _chunks(profiles, _chunk_size(options["rate"])) if endpoints else ():
+                self._resend(ids, endpoints, options, summary, using)
+                progress.advance(len(ids))
+        self._report(summary, options)
+        if summary.not_found or summary.inactive_endpoints or not endpoints:
+            raise SystemExit(1)
+
+    def _refuse_wrong_calls(self, options: dict[str, Any]) -> None:
+        named = options["ids"] or options["email"] or options["third_party_id"]
+        if not (named or options["all"] or options["stale"] or options["since"]):
+            raise CommandError(
+                "Nothing selected. Name profiles (ids, --email, --third-party-id), or use --all, --stale or --since.",
+                returncode=WRONG_CALL,
+            )
+        if named and options["all"]:
+            raise CommandError("--all and named profiles exclude each other. Leave one out.", returncode=WRONG_CALL)
+        if options["verify"] and not options["stale"]:
+            raise CommandError("--verify compares what --stale compares: add --stale.", returncode=WRONG_CALL)
+        if options["rate"] is not None and options["rate"] <= 0:
+            raise CommandError(f"--rate is {options['rate']:g}; it must be above 0.", returncode=WRONG_CALL)
+
+    def _endpoints(self, words: list[str], summary: Summary, using: str) -> list[ClientEndpoint]:
+        active = ClientEndpoint.objects.using(using).active()
+        chosen = endpoints_named(words, using=using) if words else list(active)
+        summary.inactive_endpoints = [endpoint.name for endpoint in chosen if not endpoint.is_active]
+        summary.endpoints = [endpoint.name for endpoint in chosen if endpoint.is_active]
+        return [endpoint for endpoint in chosen if endpoint.is_active]
+
+    def _profiles(self, options: dict[str, Any], summary: Summary, using: str) -> UserProfileQuerySet:
+        profiles = UserProfile.objects.using(using).filter(pk__gt=options["after"])
+        if options["since"]:
+            profiles = profiles.filter(date_last_updated__gte=moment("--since", options["since"]))
+        named: Q | None = None
+        for option, attribute in (("ids", "pk"), ("email", "email_address"), ("third_party_id", "third_party_id")):
+            wanted = options[option]
+            if wanted:
+                named = (named or Q()) | Q(**{f"{attribute}__in": wanted})
+                everybody = UserProfile.objects.using(using).filter(**{f"{attribute}__in": wanted})
+                found = {str(value) for value in everybody.values_list(attribute, flat=True)}
+                summary.not_found += [str(value) for value in wanted if str(value) not in found]
+        return profiles if named is None else profiles.filter(named)
+
+    def _ask(self, total: int) -> None:
+        if not self.stdout.isatty():
+            raise CommandError(
+                "--all sends every profile: add --yes (or --dry-run to see how many).", returncode=WRONG_CALL
+            )
+        if input(f"Resend all {total:,} profiles? Type yes: ").strip().lower() != "yes":
+            raise CommandError("Nothing was sent.", returncode=1)
+
+    def _resend(
+        self,
+        ids: Sequence[int],
+        endpoints: list[ClientEndpoint],
+        options: dict[str, Any],
+        summary: Summary,
+        using: str,
+    ) -> None:
+        due_at = None
+        if options["rate"]:
+            # Spread over due times instead of sleeping: the command ends, the workers keep the pace.
+            due_at = db_now(using) + timedelta(seconds=summary.profiles / options["rate"])
+        with transaction.atomic(using=using):
+            for wanted, some in _pairs(ids, endpoints, options, using):
+                summary.deliveries += len(some) * len(wanted)
+                if not options["dry_run"]:
+                    pks = [endpoint.pk for endpoint in wanted]
+                    resend.record(some, using=using, endpoint_ids=pks, due_at=due_at)
+            transaction.on_commit(partial(engines.wake, using), using=using, robust=True)
+        summary.profiles += len(ids)
+        summary.last_profile = ids[-1]
+
+    def _report(self, summary: Summary, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.stdout.write(json.dumps(asdict(summary)))
+            return
+        for name in summary.not_found:
+            self.stderr.write(f"No profile: {name}")
+        for name in summary.inactive_endpoints:
+            self.stderr.write(f"Endpoint {name} is not active: nothing is sent to it. Activate it first.")
+        if not summary.endpoints:
+            self.stderr.write("There is no active endpoint to send to. Add or activate one in the admin.")
+        if options["verbosity"]:
+            done = "would be recorded (dry run, nothing sent)" if summary.dry_run else "recorded"
+            self.stdout.write(
+                f"{summary.profiles:,} profiles looked at, {summary.deliveries:,} deliveries {done}"
+                f" for {', '.join(summary.endpoints) or 'no endpoint'}."
+            )
+            if summary.last_profile is not None:
+                self.stdout.write(f"To go on from here: --after {summary.last_profile}")
+
+
+def _pairs(
+    ids: Sequence[int], endpoints: list[ClientEndpoint], options: dict[str, Any], using: str
+) -> Iterator[tuple[list[ClientEndpoint], Sequence[int]]]:
+    if not options["stale"]:
+        yield endpoints, ids
+        return
+    for endpoint in endpoints:
+        some = lacking(ids, endpoint, using=using, verify=options["verify"])
+        if some:
+            yield [endpoint], some
+
+
+def _chunks(profiles: UserProfileQuerySet, size: int) -> Iterator[list[int]]:
+    after = 0
+    while ids := list(profiles.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:size]):
+        yield ids
+        after = ids[-1]
+
+
+def _chunk_size(rate: float | None) -> int:
+    return CHUNK if rate is None else max(1, min(CHUNK, int(rate)))

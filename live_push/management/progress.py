@@ -1,0 +1,40 @@
+"""How long work shows that it goes on: a bar on a terminal, plain lines elsewhere, always on stderr."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import OutputWrapper
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts towards a total; a context manager.
+
+    On a terminal a bar with the time left; elsewhere a line at every tenth; silent at verbosity 0.
+    """
+
+    def __init__(self, total: int, what: str, *, stream: OutputWrapper, verbosity: int = 1) -> None:
+        self.total, self.what, self.stream = total, what, stream
+        self.done = 0
+        self._tenth = 0
+        self._quiet = verbosity == 0 or total == 0
+        self._bar: Any = None
+        if not self._quiet and stream.isatty():
+            self._bar = tqdm(total=total, unit=f" {what}", file=stream)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif not self._quiet and self.done * 10 // self.total > self._tenth:
+            self._tenth = self.done * 10 // self.total
+            self.stream.write(f"{self.done:,} of {self.total:,} {self.what}")

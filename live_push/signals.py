@@ -1,0 +1,33 @@
+"""What live_push announces.
+
+Every public signal is sent after the commit that made it true, and a receiver that raises harms nothing.
+
+========================== ============================================================================
+signal                     arguments
+========================== ============================================================================
+``delivery_succeeded``     ``delivery``, ``attempt``
+``delivery_failed``        ``delivery``, ``attempt`` (the last one; ``None`` where there was none)
+``third_party_id_captured`` ``profile_id``, ``endpoint``, ``old``, ``new``
+``endpoint_failing``       ``endpoint``, ``since``: no success for six hours, once per incident
+``endpoint_disabled``      ``endpoint``, ``reason``
+``endpoint_recovered``     ``endpoint``
+========================== ============================================================================
+"""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+delivery_succeeded = Signal()
+delivery_failed = Signal()
+third_party_id_captured = Signal()
+endpoint_failing = Signal()
+endpoint_disabled = Signal()
+endpoint_recovered = Signal()
+
+# Private: how the lower rooms (querysets, tiers) say that profiles changed, inside the transaction of the change,
+# without importing what records the push. Arguments: ``profile_ids`` (list[int]), ``trigger`` (str), ``using`` (alias).
+profiles_changed = Signal()
+
+# Private: an endpoint was switched on, inside that transaction. Arguments: ``endpoint_id`` (int), ``using`` (alias).
+endpoint_activated = Signal()
