@@ -1,0 +1,327 @@
+"""Deliveries: found among many, told as a story, done again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+
+from live_push.admin import base, delivery_filters
+from live_push.delivery.result import Result
+from live_push.models import Attempt, ClientEndpoint, Delivery, Push
+from live_push.models.clock import stopped
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.support import OK, START, deliver, status
+
+from .conftest import Staff
+from .pages import url
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = timedelta(hours=1)
+
+
+def listed(client: Client, **query: Any) -> list[int]:
+    context = client.get(url("delivery_changelist"), query).context
+    return [delivery.pk for delivery in context["cl"].result_list]
+
+
+def told(client: Client, delivery: Delivery | None = None) -> str:
+    delivery = delivery or Delivery.objects.get()
+    return str(client.get(url("delivery_change", delivery.pk)).content.decode())
+
+
+def do(client: Client, deed: str, delivery: Delivery, **data: Any) -> Any:
+    return client.post(url("delivery_deed", delivery.pk), {"deed": deed, **data}, follow=True)
+
+
+class TestFinding:
+    def test_by_status_endpoint_time_and_cause(self, boss: Client) -> None:
+        with stopped(START):
+            first = ClientEndpointFactory()
+            UserProfileFactory()
+            deliver(Result(error_code="timeout"))
+        with stopped(START + 2 * HOUR):
+            ClientEndpoint.objects.filter(pk=first.pk).update(is_active=False)
+            second = ClientEndpointFactory()
+            UserProfileFactory()
+            deliver(OK)
+            old, new = Delivery.objects.order_by("pk")
+            assert listed(boss) == [new.pk, old.pk]
+            assert listed(boss, status__exact="succeeded") == [new.pk]
+            assert listed(boss, endpoint__id__exact=second.pk) == [new.pk]
+            assert listed(boss, recorded="hour") == [new.pk]
+            assert listed(boss, recorded="day") == [new.pk, old.pk]
+            assert listed(boss, cause="timeout") == [old.pk]
+
+    def test_by_event_id_member_id_third_party_id_and_address(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        profile = UserProfileFactory(third_party_id="T-7", email_address="ada@example.com")
+        wanted = Delivery.objects.get(profile=profile)
+        for term in (wanted.push.event_id, profile.pk, "T-7", "ada@example.com", " T-7 "):
+            assert listed(boss, q=term) == [wanted.pk], term
+
+    @pytest.mark.parametrize("term", ["T", "example.com", "ada", "99999999999999999999", "nobody@example.com"])
+    def test_parts_of_anything_find_nothing(self, boss: Client, term: str) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory(third_party_id="T-7", email_address="ada@example.com", user_name="ada")
+        assert listed(boss, q=term) == []
+
+    def test_an_address_finds_nothing_for_who_may_not_see_members(self, staff: Staff) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory(email_address="ada@example.com")
+        assert listed(staff("view_delivery"), q="ada@example.com") == []
+        assert len(listed(staff("view_delivery", "view_userprofile"), q="ada@example.com")) == 1
+
+    def test_a_list_counts_no_further_than_it_pages(self, boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(base, "ROWS_LISTED", 3)
+        ClientEndpointFactory()
+        UserProfileFactory.create_batch(5)
+        page = boss.get(url("delivery_changelist")).content.decode()
+        assert "Only the first 3 are listed" in page
+
+    def test_its_queries_do_not_grow_with_the_rows(self, boss: Client, django_assert_num_queries: Any) -> None:
+        ClientEndpointFactory.create_batch(2)
+        for members in (1, 20):
+            UserProfileFactory.create_batch(members)
+            with django_assert_num_queries(10):
+                boss.get(url("delivery_changelist"))
+
+    def test_no_query_of_the_list_counts_the_whole_log_or_sorts_out_doubles(self, boss: Client) -> None:
+        from tests.support import statements
+
+        ClientEndpointFactory()
+        UserProfileFactory()
+        for query in ({}, {"status__exact": "pending"}, {"q": "T-1"}, {"recorded": "day"}):
+            for sql in statements(lambda query=query: boss.get(url("delivery_changelist"), query)):  # type: ignore[misc]
+                if "live_push_delivery" in sql and "COUNT" in sql:
+                    assert "LIMIT" in sql
+                assert not ("live_push_delivery" in sql and "DISTINCT" in sql)
+
+    def test_what_is_as_old_as_the_log_is_recent_enough(self) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        rows = delivery_filters.recorded_since(Delivery.objects.all(), START - timedelta(days=36_500))
+        assert rows.count() == 1
+
+
+class TestStory:
+    def test_each_attempt_is_told_with_cause_answer_and_what_comes_next(self, boss: Client) -> None:
+        with stopped(START):
+            ClientEndpointFactory(name="acme", basic=True)
+            UserProfileFactory()
+            deliver(status(500, b"out of order", duration_ms=31))
+            page = told(boss)
+        for part in (
+            "pending, retried",
+            "Attempt 1: first attempt",
+            "status 500",
+            "server_error",
+            "The client must look into its log.",
+            "took 31 ms",
+            "out of order",
+            "Basic ••••",
+            "Next attempt",
+            "12:00",
+        ):
+            assert part in page, part
+
+    def test_a_hostile_answer_is_text(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        deliver(status(500, b"<img src=x onerror=alert(1)>"))
+        assert "&lt;img src=x onerror=alert(1)&gt;" in told(boss)
+
+    def test_a_cut_answer_says_so(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        deliver(status(500, b"x" * 20_000))
+        assert "Cut here" in told(boss)
+
+    def test_without_the_permission_bodies_and_answers_stay_out(self, staff: Staff) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory(city="Vienna", email_address="ada@example.com")
+        deliver(status(500, b"sorry, Ada of Vienna"))
+        page = told(staff("view_delivery"))
+        assert "shown to those who may see content" in page
+        assert "Vienna" not in page
+        assert "ada@example.com" not in page
+
+    def test_what_changed_since_the_accepted_state_is_told(self, boss: Client, staff: Staff) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory(city="Vienna")
+        deliver(OK)
+        profile.city = "Graz"
+        profile.save()
+        newer = Delivery.objects.latest("pk")
+        page = told(boss, newer)
+        assert "<code>city</code>" in page
+        assert "Vienna" in page
+        page = told(staff("view_delivery"), newer)
+        assert "<code>city</code>" in page
+        assert "Vienna" not in page
+
+    def test_a_body_that_is_gone_says_so(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        deliver(OK)
+        profile.save()
+        first, second = Delivery.objects.order_by("pk")
+        Push.objects.filter(pk=first.push_id).update(payload=None)
+        assert "no longer kept: it was erased or pruned" in told(boss, first)
+        assert "The body that was accepted before is no longer kept." in told(boss, second)
+
+    def test_options_that_changed_since_are_told(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        UserProfileFactory(city="Vienna")
+        deliver(OK)
+        assert "Exactly the body below was sent." in told(boss)
+        endpoint.withheld_fields = ["city"]
+        endpoint.save()
+        assert "options have changed since" in told(boss)
+
+    def test_a_payload_that_could_not_be_built_is_told_with_the_cause(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory(custom_data={"nested": {"too": "deep"}})
+        page = told(boss)
+        assert "payload could not be built" in page
+        assert "customData" in page
+
+    def test_a_deleted_members_delivery_stays_readable(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        deliver(OK)
+        profile.delete()
+        assert "deleted" in told(boss)
+
+    def test_a_resend_that_was_not_drawn_yet_says_so(self, boss: Client) -> None:
+        profile = UserProfileFactory()
+        endpoint = ClientEndpointFactory()
+        boss.post(url("clientendpoint_catch_up", endpoint.pk), {"whom": "never_sent"})
+        assert Delivery.objects.get().profile == profile
+        assert "drawn when this is first sent" in told(boss)
+
+    def test_its_queries_do_not_grow_with_the_attempts(self, boss: Client, django_assert_num_queries: Any) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        deliver(status(500))
+        first = Attempt.objects.get()
+        told(boss)
+        for more in (0, 10):
+            for _ in range(more):
+                first.pk, first.number = None, first.number + 1
+                first.save()
+            with django_assert_num_queries(9):
+                told(boss)
+
+    def test_nothing_is_added_changed_or_deleted(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        delivery = Delivery.objects.get()
+        assert boss.get(url("delivery_add")).status_code == 403
+        assert boss.post(url("delivery_change", delivery.pk), {}).status_code == 403
+        assert boss.post(url("delivery_delete", delivery.pk), {"post": "yes"}).status_code == 403
+
+
+class TestDeeds:
+    @pytest.fixture
+    def failed(self) -> Delivery:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        deliver(status(413))
+        return Delivery.objects.get()
+
+    def test_a_failed_delivery_is_sent_again_as_it_was(self, boss: Client, failed: Delivery) -> None:
+        page = do(boss, "redeliver", failed).content.decode()
+        assert "1 delivery is sent again." in page
+        (request,) = deliver(OK)
+        assert request.headers["webhook-id"] == str(failed.push.event_id)
+        assert LogEntry.objects.get().get_change_message().startswith("Redeliver")
+
+    def test_a_state_older_than_the_accepted_one_is_left_out_with_a_sentence(
+        self, boss: Client, failed: Delivery
+    ) -> None:
+        assert failed.profile is not None
+        failed.profile.save()
+        deliver(OK)
+        assert "a newer state was accepted; use resend" in do(boss, "redeliver", failed).content.decode()
+        assert Delivery.objects.get(pk=failed.pk).status == "failed"
+
+    def test_the_current_state_is_sent_to_that_endpoint_alone(self, boss: Client, failed: Delivery) -> None:
+        ClientEndpointFactory()
+        do(boss, "resend", failed)
+        recorded = Delivery.objects.latest("pk")
+        assert (recorded.endpoint, recorded.push.trigger) == (failed.endpoint, "resend")
+        assert Delivery.objects.count() == 2
+
+    @pytest.mark.parametrize("deed", ["cancel", "erase_content"])
+    def test_what_can_not_be_undone_is_asked_first(self, boss: Client, deed: str) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        if deed == "erase_content":
+            deliver(OK)
+        delivery = Delivery.objects.get()
+        assert do(boss, deed, delivery).status_code == 200
+        assert (Delivery.objects.get().status, Push.objects.get().payload is None) == (delivery.status, False)
+        do(boss, deed, delivery, confirmed="1")
+        assert (Delivery.objects.get().status, Push.objects.get().payload is None) in (
+            ("cancelled", False),
+            ("succeeded", True),
+        )
+
+    def test_many_are_confirmed_on_a_page_that_says_how_many_and_why_not_the_others(self, boss: Client) -> None:
+        ClientEndpointFactory(name="acme")
+        UserProfileFactory.create_batch(3)
+        deliver(status(413), OK)
+        ids = [str(pk) for pk in Delivery.objects.values_list("pk", flat=True)]
+        chosen = {"action": "redeliver", "_selected_action": ids}
+        page = boss.post(url("delivery_changelist"), chosen)
+        assert "Redeliver 1 delivery" in page.content.decode()
+        assert "2: it is succeeded" in page.content.decode()
+        assert not Delivery.objects.filter(status="pending").exists()
+        bulk = {"deed": "redeliver", "chosen": page.context["chosen"], "query": "status__exact=failed"}
+        response = boss.post(url("delivery_bulk"), bulk)
+        assert response.url == url("delivery_changelist") + "?status__exact=failed"  # type: ignore[attr-defined]
+        assert Delivery.objects.filter(status="pending").count() == 1
+
+    def test_a_member_chosen_twice_is_resent_once(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        deliver(OK)
+        profile.save()
+        ids = ",".join(str(pk) for pk in Delivery.objects.values_list("pk", flat=True))
+        boss.post(url("delivery_bulk"), {"deed": "resend", "chosen": ids})
+        assert Push.objects.filter(trigger="resend").count() == 1
+
+    def test_more_than_a_page_can_do_is_left_to_the_command_line(
+        self, boss: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("live_push.admin.deliveries.ROWS_LISTED", 1)
+        ClientEndpointFactory()
+        UserProfileFactory.create_batch(2)
+        ids = [str(pk) for pk in Delivery.objects.values_list("pk", flat=True)]
+        data = {"action": "cancel", "_selected_action": ids}
+        assert "use the command line" in boss.post(url("delivery_changelist"), data, follow=True).content.decode()
+
+    @pytest.mark.parametrize("deed", ["redeliver", "resend", "cancel", "erase_content", "nonsense"])
+    def test_who_may_only_look_does_nothing(self, staff: Staff, failed: Delivery, deed: str) -> None:
+        client = staff("view_delivery", "view_delivery_content")
+        assert do(client, deed, failed).status_code == 403
+        assert client.post(url("delivery_bulk"), {"deed": deed, "chosen": failed.pk}).status_code == 403
+        page = client.post(url("delivery_changelist"), {"action": deed, "_selected_action": [failed.pk]}, follow=True)
+        assert Delivery.objects.get().status == "failed", page
+        assert LogEntry.objects.count() == 0
+
+    def test_a_deed_is_never_done_by_following_a_link(self, boss: Client, failed: Delivery) -> None:
+        assert boss.get(url("delivery_deed", failed.pk), {"deed": "redeliver"}).status_code == 405
+        assert boss.get(url("delivery_bulk"), {"deed": "redeliver", "chosen": failed.pk}).status_code == 405
+
+    def test_a_deed_from_another_site_is_refused(self, failed: Delivery, boss: Client) -> None:
+        careful = Client(enforce_csrf_checks=True)
+        careful.cookies = boss.cookies
+        assert careful.post(url("delivery_deed", failed.pk), {"deed": "redeliver"}).status_code == 403
+        assert Delivery.objects.get().status == "failed"

@@ -1,0 +1,130 @@
+"""The pure parts: differences, masked headers, pictures, words."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from live_push.admin import pictures, words
+from live_push.admin.differences import Difference, differences
+from live_push.admin.figures import Share
+from live_push.admin.request_shown import indented, shown_headers
+from live_push.delivery import retry
+from tests.support import START
+
+A, B = {"city": "Vienna", "tierInfo": {"score": 1}}, {"city": "Graz", "tierInfo": {"score": 1}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        pytest.param(A, A, [], id="nothing changed"),
+        pytest.param(A, B, [Difference("city", "Vienna", "Graz")], id="a value"),
+        pytest.param({"a": None}, {"a": 0}, [Difference("a", None, 0)], id="null is not zero"),
+        pytest.param(
+            {"tierInfo": {"nextLevel": {"title": "2"}}},
+            {"tierInfo": {"nextLevel": {"title": "3"}}},
+            [Difference("tierInfo.nextLevel.title", "2", "3")],
+            id="deep inside",
+        ),
+        pytest.param(
+            {"c": {"x": 1}},
+            {"c": {"y": 1}},
+            [Difference("c.y", None, 1, was_there=False), Difference("c.x", 1, None, is_there=False)],
+            id="a key that came and one that went",
+        ),
+        pytest.param(
+            {"c": None},
+            {"c": {"x": 1}},
+            [Difference("c.x", None, 1, was_there=False), Difference("c", None, None, is_there=False)],
+            id="null that became an object",
+        ),
+    ],
+)
+def test_differences_are_told_by_path(before: dict[str, Any], after: dict[str, Any], found: list[Difference]) -> None:
+    assert differences(before, after) == found
+
+
+def test_a_masked_header_shows_only_how_it_is_sent() -> None:
+    sent = {"Authorization": "Basic dGVzdDpwdw==", "X-API-Key": "k", "webhook-id": "e", "X-Source": b"\xe9"}
+    assert shown_headers(sent) == [
+        ("Authorization", "Basic ••••"),
+        ("X-API-Key", "••••"),
+        ("webhook-id", "e"),
+        ("X-Source", "é"),
+    ]
+
+
+def test_what_is_no_json_is_shown_as_it_is() -> None:
+    assert indented(b'{"a":1}') == '{\n  "a": 1\n}'
+    assert indented(b"\xff{") == "\ufffd{"
+
+
+HOSTILE = "<script>alert('boo')</script>"
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(pictures.icon("ok"), id="an icon"),
+        pytest.param(pictures.share_bar(2, 1, HOSTILE), id="a bar"),
+        pytest.param(pictures.share_bar(0, 0, "nothing"), id="a bar of nothing"),
+        pytest.param(pictures.columns([], title="t", description=HOSTILE), id="a chart of nothing"),
+        pytest.param(
+            pictures.columns([pictures.Column(1, 2, HOSTILE), pictures.Column(0, 0)], title="t", description="d"),
+            id="a chart",
+        ),
+        pytest.param(pictures.ladder([pictures.Step(HOSTILE, "0 to 9", here=True)], "d"), id="a ladder"),
+        pytest.param(pictures.ladder([], "d"), id="a ladder without rungs"),
+    ],
+)
+def test_every_picture_is_well_formed_and_harmless(picture: str) -> None:
+    drawn = ET.fromstring(picture)  # noqa: S314  (our own text)
+    assert drawn.tag == "svg"
+    assert not [node for node in drawn.iter() if "script" in node.tag or "style" in node.attrib]
+    assert drawn.get("role") == "img" or drawn.get("aria-hidden") == "true"
+
+
+def test_a_single_failure_among_thousands_is_seen() -> None:
+    assert 'class="lp-fill-ok" width="98"' in pictures.share_bar(99_999, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "attempts", "sentence"),
+    [
+        pytest.param(0, 0, "nothing sent", id="nothing"),
+        pytest.param(1204, 1204, "100.0 % of 1,204", id="all"),
+        pytest.param(17_870, 17_987, "99.3 % of 17,987", id="most"),
+        pytest.param(9999, 10_000, "99.9 % of 10,000", id="all but one is not all"),
+    ],
+)
+def test_a_share_in_words(accepted: int, attempts: int, sentence: str) -> None:
+    assert words.share_in_words(Share(accepted, attempts)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [
+        pytest.param(timedelta(seconds=-20), "now 11:59 UTC", id="a moment ago"),
+        pytest.param(timedelta(minutes=12), "in 12\xa0minutes 12:12 UTC", id="soon"),
+        pytest.param(timedelta(hours=-3), "3\xa0hours ago 09:00 UTC", id="today"),
+        pytest.param(timedelta(days=-2), "2\xa0days ago 2026-02-27 12:00 UTC", id="days ago"),
+    ],
+)
+def test_a_moment_is_told_as_seen_from_now_and_by_the_clock(offset: timedelta, text: str) -> None:
+    drawn = ET.fromstring(str(words.moment(START + offset, START)))  # noqa: S314  (our own text)
+    assert "".join(drawn.itertext()) == text
+    assert drawn.get("datetime") == (START + offset).isoformat()
+
+
+def test_a_schedule_in_words() -> None:
+    assert words.schedule(retry.CROWDTWIST) == (
+        "at once, then after 10 s, 50 s, 9 min, 20 min, 30 min, then every 12 min, for 8 h"
+    )
+
+
+def test_a_code_of_a_hosts_own_transport_is_explained_by_itself() -> None:
+    assert words.explained("carrier_pigeon") == "carrier_pigeon"

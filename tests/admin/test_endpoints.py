@@ -1,0 +1,396 @@
+"""Endpoints: credentials go in and never come out, and what the contract forbids is refused with a sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client, override_settings
+
+from live_push.models import ClientEndpoint, Confirmation, Delivery, EndpointHealth, Push
+from live_push.models.clock import db_now, stopped
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.support import OK, START, deliver, status
+
+from .conftest import Staff
+from .forms import fields, submit
+from .pages import url
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FORM = "clientendpoint_form"
+KEY = "a-key-of-theirs-0123456789-k9Qa"
+PASSWORD = "correct horse battery"
+LATER = START.replace(hour=13)
+
+
+def change(client: Client, endpoint: ClientEndpoint, **changes: Any) -> Any:
+    return submit(client, url("clientendpoint_change", endpoint.pk), FORM, **changes)
+
+
+def complaints(response: Any) -> dict[str, list[str]]:
+    assert response.status_code == 200, response.headers
+    return {name: list(errors) for name, errors in response.context["adminform"].form.errors.items()}
+
+
+def fresh(endpoint: ClientEndpoint) -> ClientEndpoint:
+    return ClientEndpoint.objects.get(pk=endpoint.pk)
+
+
+class TestCredentials:
+    def test_a_typed_secret_is_stored_and_never_shown(self, boss: Client) -> None:
+        add = url("clientendpoint_add")
+        made = {"name": "acme", "url": "https://acme.example.com/", "auth_method": "basic", "username": "us"}
+        assert submit(boss, add, FORM, **made, new_password=PASSWORD).status_code == 302
+        endpoint = ClientEndpoint.objects.get()
+        assert (endpoint.username, endpoint.reveal("password")) == ("us", PASSWORD)
+        assert PASSWORD not in boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+
+    def test_a_typed_secret_is_not_echoed_when_something_else_is_wrong(self, boss: Client) -> None:
+        response = change(boss, ClientEndpointFactory(basic=True), name="", new_password=PASSWORD)
+        assert "name" in complaints(response)
+        assert PASSWORD not in response.content.decode()
+
+    def test_an_empty_field_keeps_what_is_stored(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(api_key_auth=True, api_key=KEY)
+        assert change(boss, endpoint, contact_email="ops@example.com").status_code == 302
+        assert fresh(endpoint).reveal("api_key") == KEY
+
+    def test_a_new_secret_replaces_the_stored_one(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(api_key_auth=True)
+        assert change(boss, endpoint, new_api_key=KEY).status_code == 302
+        assert fresh(endpoint).reveal("api_key") == KEY
+
+    def test_another_method_forgets_what_the_old_one_needed(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(basic=True)
+        assert change(boss, endpoint, auth_method="none").status_code == 302
+        assert (fresh(endpoint).username, fresh(endpoint).password) == ("", None)
+
+    def test_a_password_can_be_forgotten_alone(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(basic=True)
+        assert change(boss, endpoint, clear_password="on").status_code == 302
+        assert (fresh(endpoint).username, fresh(endpoint).password) == ("test", None)
+
+    @pytest.mark.parametrize(
+        ("stored", "changes", "field", "sentence"),
+        [
+            pytest.param({}, {"auth_method": "api_key"}, "new_api_key", "Type it", id="a method without its key"),
+            pytest.param({}, {"new_api_key": KEY}, "new_api_key", "does not use this", id="a key without its method"),
+            pytest.param({}, {"username": "us"}, "username", "Basic", id="a user name without its method"),
+            pytest.param(
+                {"api_key_auth": True}, {"new_api_key": "a b"}, "new_api_key", "without blanks", id="a key with a blank"
+            ),
+            pytest.param(
+                {"api_key_auth": True}, {"clear_api_key": "on"}, "new_api_key", "Type it", id="forgetting a needed key"
+            ),
+            pytest.param(
+                {"basic": True},
+                {"new_password": "new", "clear_password": "on"},
+                "new_password",
+                "not both",
+                id="a new one and forgetting it",
+            ),
+            pytest.param(
+                {"basic": True},
+                {"new_password": "a\x07b"},
+                "new_password",
+                "control characters",
+                id="a password that can't be sent",
+            ),
+            pytest.param(
+                {"basic": True},
+                {"url": "https://elsewhere.example.com/"},
+                "new_password",
+                "another host",
+                id="a URL that moved",
+            ),
+        ],
+    )
+    def test_what_does_not_fit_is_said_at_the_field(
+        self, boss: Client, stored: dict[str, Any], changes: dict[str, Any], field: str, sentence: str
+    ) -> None:
+        endpoint = ClientEndpointFactory(**stored)
+        found = complaints(change(boss, endpoint, **changes))
+        assert list(found) == [field]
+        assert sentence in found[field][0]
+
+    def test_a_url_that_moved_is_accepted_with_its_secret(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(basic=True)
+        moved = change(boss, endpoint, url="https://elsewhere.example.com/", new_password=PASSWORD)
+        assert moved.status_code == 302
+        assert fresh(endpoint).reveal("password") == PASSWORD
+
+    def test_another_path_on_the_same_host_needs_no_secret(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(basic=True)
+        assert change(boss, endpoint, url=endpoint.url + "/other").status_code == 302
+        assert fresh(endpoint).reveal("password") == "password123"
+
+    def test_the_owner_of_a_long_key_knows_it_by_its_end(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(api_key_auth=True, api_key=KEY)
+        page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+        assert "…k9Qa" in page
+        assert KEY[:-4] not in page
+
+    @pytest.mark.parametrize(
+        "stored",
+        [
+            pytest.param({"api_key_auth": True, "api_key": "short-k9Qa"}, id="a short key would be half told"),
+            pytest.param({"basic": True, "password": PASSWORD}, id="a password is typed by people"),
+        ],
+    )
+    def test_no_hint_is_given_of_other_secrets(self, boss: Client, stored: dict[str, Any]) -> None:
+        page = boss.get(url("clientendpoint_change", ClientEndpointFactory(**stored).pk)).content.decode()
+        assert "One is stored." in page
+        assert "k9Qa" not in page
+        assert "tery" not in page
+
+    def test_who_may_not_change_credentials_has_no_field_for_them(self, staff: Staff) -> None:
+        endpoint = ClientEndpointFactory(basic=True)
+        client = staff("view_clientendpoint", "change_clientendpoint")
+        offered = fields(client, url("clientendpoint_change", endpoint.pk), FORM)
+        assert not {"auth_method", "username", "new_password", "is_active"} & set(offered)
+        assert change(client, endpoint, auth_method="none", new_password="mine", is_active=None).status_code == 302
+        assert fresh(endpoint).reveal("password") == "password123"
+        assert fresh(endpoint).is_active
+
+    def test_who_may_not_change_credentials_can_not_send_them_elsewhere(self, staff: Staff) -> None:
+        endpoint = ClientEndpointFactory(basic=True)
+        client = staff("view_clientendpoint", "change_clientendpoint")
+        found = complaints(change(client, endpoint, url="https://evil.example.com/"))
+        assert "old host" in found["url"][0]
+        assert fresh(endpoint).url == endpoint.url
+
+    def test_the_history_names_what_was_changed_and_no_value(self, boss: Client) -> None:
+        change(boss, ClientEndpointFactory(api_key_auth=True), new_api_key=KEY)
+        entry = LogEntry.objects.get()
+        assert "New API key" in entry.get_change_message()
+        assert KEY not in entry.change_message + entry.object_repr
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("changes", "field", "sentence"),
+        [
+            pytest.param({"url": "http://acme.example.com/"}, "url", "https://", id="plain http"),
+            pytest.param({"url": "https://10.0.0.1/"}, "url", "public", id="a private address"),
+            pytest.param({"extra_headers": '{"x-api-key": "k"}'}, "extra_headers", "live_push alone", id="our header"),
+            pytest.param({"max_in_flight": "0"}, "max_in_flight", "greater", id="nothing at a time"),
+            pytest.param(
+                {"auth_method": "api_key", "new_api_key": KEY, "capture_third_party_id": "on"},
+                "capture_third_party_id",
+                "without authentication",
+                id="synchronized ids with a login",
+            ),
+        ],
+    )
+    def test_what_the_contract_forbids_is_refused_with_a_sentence(
+        self, boss: Client, changes: dict[str, Any], field: str, sentence: str
+    ) -> None:
+        found = complaints(change(boss, ClientEndpointFactory(), **changes))
+        assert sentence in found[field][0]
+
+    def test_a_second_endpoint_can_not_synchronize_ids(self, boss: Client) -> None:
+        ClientEndpointFactory(name="first", capturing=True)
+        found = complaints(change(boss, ClientEndpointFactory(), capture_third_party_id="on"))
+        assert "“first”" in found["capture_third_party_id"][0]
+
+    def test_withheld_fields_are_ticked(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        assert change(boss, endpoint, withheld_fields=["dateOfBirth", "gender"]).status_code == 302
+        assert sorted(fresh(endpoint).withheld_fields) == ["dateOfBirth", "gender"]
+
+    @override_settings(LIVE_PUSH={"RETRY_POLICIES": {"gentle": [60, 3600]}})
+    def test_every_retry_policy_is_offered_in_words(self, boss: Client) -> None:
+        page = boss.get(url("clientendpoint_add")).content.decode()
+        assert "gentle: at once, then after 1 min, 1 h" in page
+        assert "then every 12 min, for 8 h" in page
+
+    def test_an_endpoint_with_a_log_can_not_be_deleted(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        delete = url("clientendpoint_delete", endpoint.pk)
+        assert boss.get(delete).status_code == 200
+        UserProfileFactory()
+        assert boss.get(delete).status_code == 403
+
+
+class TestPauseAndResume:
+    def switch(self, client: Client, endpoint: ClientEndpoint, to: str) -> Any:
+        return client.post(url("clientendpoint_switch", endpoint.pk), {"to": to}, follow=True)
+
+    def test_a_paused_endpoint_says_by_whom(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        self.switch(boss, endpoint, "pause")
+        assert (fresh(endpoint).is_active, fresh(endpoint).disabled_reason) == (False, "Paused by boss.")
+        assert LogEntry.objects.get().get_change_message() == "Paused."
+
+    def test_looking_at_the_question_pauses_nothing(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        assert boss.get(url("clientendpoint_switch", endpoint.pk)).status_code == 200
+        assert fresh(endpoint).is_active
+
+    def test_resuming_sends_what_changed_meanwhile(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        profile = UserProfileFactory()
+        deliver(OK)
+        self.switch(boss, endpoint, "pause")
+        profile.save()
+        assert not Delivery.objects.filter(status="pending").exists()
+        page = self.switch(boss, endpoint, "resume").content.decode()
+        assert "is active again" in page
+        assert Delivery.objects.get(status="pending").profile == profile
+        assert fresh(endpoint).disabled_reason == ""
+
+    def test_what_can_not_be_active_is_not_resumed(self, boss: Client) -> None:
+        ClientEndpointFactory(name="first", capturing=True)
+        second = ClientEndpointFactory(is_active=False, capturing=True)
+        page = self.switch(boss, second, "resume").content.decode()
+        assert "“first” already synchronizes" in page
+        assert not fresh(second).is_active
+
+    def test_many_are_paused_and_resumed_from_the_list(self, boss: Client) -> None:
+        chosen = [str(endpoint.pk) for endpoint in ClientEndpointFactory.create_batch(2)]
+        for action, active in (("pause", False), ("resume", True)):
+            boss.post(url("clientendpoint_changelist"), {"action": action, "_selected_action": chosen})
+            assert set(ClientEndpoint.objects.values_list("is_active", flat=True)) == {active}
+
+    def test_the_form_switches_too(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        change(boss, endpoint, is_active=None)
+        assert fresh(endpoint).disabled_reason == "Paused by boss."
+        change(boss, endpoint, is_active="on")
+        assert fresh(endpoint).disabled_reason == ""
+
+
+class TestSigningSecret:
+    def post(self, client: Client, endpoint: ClientEndpoint, **data: Any) -> str:
+        address = url("clientendpoint_signing", endpoint.pk)
+        return str(client.post(address, {"overlap_hours": 24, **data}, follow=True).content.decode())
+
+    def test_a_generated_secret_is_shown_once(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        page = self.post(boss, endpoint)
+        secret = fresh(endpoint).reveal("signing_secret")
+        assert secret is not None
+        assert secret.startswith("whsec_")
+        assert secret in page
+        assert secret not in boss.get(url("clientendpoint_signing", endpoint.pk)).content.decode()
+        assert secret not in boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+
+    def test_a_page_with_a_secret_is_kept_by_no_cache(self, boss: Client) -> None:
+        response = boss.post(url("clientendpoint_signing", ClientEndpointFactory().pk), {"overlap_hours": 24})
+        assert "no-store" in response["Cache-Control"]
+
+    def test_a_second_rotation_is_refused_unless_forced(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        self.post(boss, endpoint)
+        self.post(boss, endpoint)
+        second = fresh(endpoint).reveal("signing_secret")
+        assert "Two secrets sign until" in self.post(boss, endpoint)
+        assert fresh(endpoint).reveal("signing_secret") == second
+        assert str(fresh(endpoint).reveal("signing_secret")) not in self.post(boss, endpoint)
+        self.post(boss, endpoint, force="on")
+        assert fresh(endpoint).reveal("previous_signing_secret") == second
+
+    def test_a_removed_secret_signs_nothing(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        self.post(boss, endpoint)
+        assert "not signed any more" in self.post(boss, endpoint, remove="1")
+        assert fresh(endpoint).signing_secret is None
+
+    def test_the_history_tells_it_without_the_secret(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        for _ in range(2):
+            self.post(boss, endpoint)
+        told = [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
+        assert told == ["Generated a signing secret.", "Rotated the signing secret."]
+
+
+class TestCatchUp:
+    def counts(self, client: Client, endpoint: ClientEndpoint) -> tuple[int, int]:
+        context = client.get(url("clientendpoint_catch_up", endpoint.pk)).context
+        return context["behind"], context["never_sent"]
+
+    def test_it_counts_and_resends_to_those_behind_and_those_never_sent(self, boss: Client) -> None:
+        first, second = UserProfileFactory.create_batch(2)
+        endpoint = ClientEndpointFactory()
+        moment = db_now("default")
+        Confirmation.objects.create(endpoint=endpoint, profile=first, sequence=1, confirmed_at=moment)
+        assert self.counts(boss, endpoint) == (1, 1)
+        address = url("clientendpoint_catch_up", endpoint.pk)
+        boss.post(address, {"whom": "behind"})
+        assert Push.objects.get().profile == first
+        boss.post(address, {"whom": "never_sent"})
+        assert {push.profile for push in Push.objects.all()} == {first, second}
+        assert self.counts(boss, endpoint) == (0, 0)
+
+    def test_a_paused_endpoint_is_resumed_instead(self, boss: Client) -> None:
+        UserProfileFactory()
+        endpoint = ClientEndpointFactory(is_active=False)
+        page = boss.post(url("clientendpoint_catch_up", endpoint.pk), {"whom": "never_sent"}, follow=True)
+        assert "Resume it" in page.content.decode()
+        assert not Push.objects.exists()
+
+
+class TestList:
+    def row(self, client: Client) -> str:
+        page = client.get(url("clientendpoint_changelist")).content.decode()
+        return "".join(re.findall(r"<tbody.*?</tbody>", page, re.DOTALL))
+
+    @pytest.mark.parametrize(
+        ("endpoint", "health", "word"),
+        [
+            pytest.param({}, {}, "active", id="all is well"),
+            pytest.param({"is_active": False}, {}, "disabled", id="switched off"),
+            pytest.param(
+                {}, {"breaker_state": "open", "rests_until": START.replace(hour=13)}, "resting until", id="open"
+            ),
+            pytest.param({}, {"breaker_state": "half_open"}, "resting", id="one probe at a time"),
+            pytest.param({}, {"failing_since": START}, "Failing since", id="failing"),
+            pytest.param({"auth_method": "api_key"}, {}, "needs credentials", id="no key is stored"),
+        ],
+    )
+    def test_the_state_stands_there_in_a_word(
+        self, boss: Client, endpoint: dict[str, Any], health: dict[str, Any], word: str
+    ) -> None:
+        with stopped(START):
+            row = ClientEndpointFactory(**endpoint)
+            EndpointHealth.objects.filter(endpoint=row).update(**health)
+            assert word in self.row(boss)
+
+    def test_the_success_rate_of_a_day_stands_there_as_picture_and_text(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory.create_batch(3)
+        deliver(OK, OK, status(500))
+        row = self.row(boss)
+        assert "66.6 % of 3" in row
+        assert '<svg class="lp-bar"' in row
+
+    def test_path_and_query_of_the_url_stay_out(self, boss: Client) -> None:
+        ClientEndpointFactory(url="https://acme.example.com/hook?token=T0PSECRET")
+        row = self.row(boss)
+        assert "acme.example.com" in row
+        assert "T0PSECRET" not in row
+
+    @pytest.mark.parametrize("state", ["active", "failing", "resting", "disabled"])
+    def test_it_can_be_narrowed_by_state(self, boss: Client, state: str) -> None:
+        with stopped(START):
+            well, failing, resting = ClientEndpointFactory.create_batch(3)
+            disabled = ClientEndpointFactory(is_active=False)
+            EndpointHealth.objects.filter(endpoint=failing).update(failing_since=START)
+            EndpointHealth.objects.filter(endpoint=resting).update(rests_until=LATER)
+            found = boss.get(url("clientendpoint_changelist"), {"state": state}).context["cl"].result_list
+        wanted = {
+            "active": [well, failing, resting],
+            "failing": [failing],
+            "resting": [resting],
+            "disabled": [disabled],
+        }
+        assert set(found) == set(wanted[state])
+
+    def test_its_queries_do_not_grow_with_the_endpoints(self, boss: Client, django_assert_max_num_queries: Any) -> None:
+        UserProfileFactory.create_batch(3)
+        ClientEndpointFactory.create_batch(30)
+        with django_assert_max_num_queries(11):
+            boss.get(url("clientendpoint_changelist"))

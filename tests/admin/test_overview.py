@@ -1,0 +1,138 @@
+"""The overview, and the banner that says when nobody delivers."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from live_push.models import ClientEndpoint, EndpointHealth, EndpointHour, WorkerHeartbeat
+from live_push.models.clock import stopped
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.support import OK, START, deliver, status
+
+from .conftest import Staff
+from .pages import all_pages, url
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+def heartbeat(at: datetime) -> None:
+    WorkerHeartbeat.objects.create(name="worker-1", engine="worker", started_at=at, seen_at=at)
+
+
+class TestOverview:
+    def context(self, client: Client, **query: Any) -> Any:
+        return client.get(url("overview"), query).context
+
+    def test_a_sentence_answers_at_once(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        ClientEndpointFactory(is_active=False)
+        UserProfileFactory.create_batch(3)
+        deliver(OK, OK, status(500))
+        sentence = self.context(boss)["sentence"]
+        assert sentence == "0 of 2 endpoints are well. Accepted: 66.6 % of 3 attempts. 1 delivery waits."
+
+    def test_trouble_stands_on_top(self, boss: Client) -> None:
+        for name in ("a-well", "b-failing", "c-disabled"):
+            ClientEndpointFactory(name=name, is_active=name != "c-disabled")
+        EndpointHealth.objects.filter(endpoint__name="b-failing").update(failing_since=START)
+        context = self.context(boss)
+        assert [row["endpoint"].name for row in context["rows"]] == ["c-disabled", "b-failing", "a-well"]
+        assert [row["endpoint"].name for row in context["trouble"]] == ["c-disabled", "b-failing"]
+
+    def test_latency_is_told_as_an_upper_bound_of_accepted_attempts(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory.create_batch(3)
+        deliver(status(200, duration_ms=15), status(200, duration_ms=900), status(500, duration_ms=9000))
+        (row,) = self.context(boss)["rows"]
+        assert (row["p50"], row["p99"]) == ("≤ 20 ms", "≤ 1,000 ms")
+
+    def test_causes_are_counted_and_explained(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory.create_batch(3)
+        deliver(status(404), status(500), status(500))
+        causes = self.context(boss)["causes"]
+        assert [(cause["code"], cause["count"]) for cause in causes] == [("server_error", 2), ("client_error", 1)]
+        assert "must look into its log" in causes[0]["explanation"]
+
+    def test_a_day_and_a_week_are_told_apart(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        for hours in (0, 30, 24 * 8):
+            EndpointHour.objects.create(endpoint=endpoint, hour=START - hours * HOUR, within_ms=10, attempts=1)
+        with stopped(START + MINUTE):
+            day, week = self.context(boss), self.context(boss, period="7d")
+        assert [sum(hour.share.attempts for hour in context["hours"]) for context in (day, week)] == [1, 2]
+        assert len(day["hours"]) == 25
+        assert len(week["hours"]) == 169
+
+    def test_the_picture_has_the_same_numbers_as_the_table(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory.create_batch(2)
+        deliver(OK, status(500))
+        page = boss.get(url("overview")).content.decode()
+        assert 'role="img" aria-label="Throughput: attempts by hour, at most 2' in page
+        assert "<td>1</td><td>1</td>" in page
+
+    def test_workers_that_were_seen_are_named(self, boss: Client) -> None:
+        with stopped(START):
+            heartbeat(START - 2 * MINUTE)
+            assert "None was seen" in boss.get(url("overview")).content.decode()
+            WorkerHeartbeat.objects.update(seen_at=START - MINUTE / 2)
+            assert "worker-1" in boss.get(url("overview")).content.decode()
+
+    def test_without_anything_it_is_empty_and_whole(self, boss: Client) -> None:
+        page = boss.get(url("overview")).content.decode()
+        assert "0 of 0 endpoints are well." in page
+        assert "There is no endpoint yet." in page
+
+    def test_it_needs_the_permission_to_see_endpoints(self, staff: Staff) -> None:
+        assert staff("view_delivery").get(url("overview")).status_code == 403
+        assert staff("view_clientendpoint").get(url("overview")).status_code == 200
+
+    def test_its_queries_do_not_grow_with_the_endpoints(self, boss: Client, django_assert_max_num_queries: Any) -> None:
+        ClientEndpointFactory.create_batch(30)
+        with django_assert_max_num_queries(15):
+            boss.get(url("overview"))
+
+
+class TestBanner:
+    SENTENCE = "Nobody delivers."
+
+    def shows(self, client: Client, address: str) -> bool:
+        return self.SENTENCE in client.get(address).content.decode()
+
+    def test_it_stands_on_every_page_of_the_app(self, boss: Client, world: None) -> None:
+        with stopped(START):
+            ClientEndpointFactory(name="waiting")
+            UserProfileFactory()
+        with stopped(START + HOUR):
+            for name, address in all_pages().items():
+                if name != "app index":
+                    assert self.shows(boss, address), name
+
+    @pytest.mark.parametrize(
+        ("after", "seen", "endpoint", "health"),
+        [
+            pytest.param(MINUTE / 4, None, {}, {}, id="what is due was due just now"),
+            pytest.param(HOUR, HOUR - MINUTE / 2, {}, {}, id="a worker was seen"),
+            pytest.param(HOUR, None, {"is_active": False}, {}, id="the endpoint is off"),
+            pytest.param(HOUR, None, {}, {"rests_until": START + 2 * HOUR}, id="the endpoint rests"),
+        ],
+    )
+    def test_it_is_silent_where_nobody_is_missing(
+        self, boss: Client, after: timedelta, seen: timedelta | None, endpoint: dict[str, Any], health: dict[str, Any]
+    ) -> None:
+        with stopped(START):
+            row = ClientEndpointFactory()
+            UserProfileFactory()
+            ClientEndpoint.objects.update(**endpoint)
+            EndpointHealth.objects.filter(endpoint=row).update(**health)
+        if seen is not None:
+            heartbeat(START + seen)
+        with stopped(START + after):
+            assert not self.shows(boss, url("delivery_changelist"))

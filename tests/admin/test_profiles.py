@@ -1,0 +1,217 @@
+"""Members: a save is a push, and nothing that others wrote meanwhile is taken back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+
+from live_push import api
+from live_push.models import ClientEndpoint, Delivery, Push, Tier, TierEvent, UserProfile
+from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
+from tests.support import OK, deliver
+
+from .conftest import Staff
+from .forms import fields, submit
+from .pages import url
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FORM = "userprofile_form"
+
+
+def change(client: Client, profile: UserProfile, **changes: Any) -> Any:
+    response = submit(client, url("userprofile_change", profile.pk), FORM, **changes)
+    assert response.status_code == 302, response.context["adminform"].form.errors
+    return response
+
+
+class TestForm:
+    def test_a_save_is_pushed(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        change(boss, profile, city="Vienna")
+        newest = Push.objects.latest("sequence")
+        assert (newest.trigger, json.loads(newest.payload or b"")["city"]) == ("updated", "Vienna")
+
+    def test_a_save_that_changes_nothing_is_pushed(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        change(boss, profile)
+        assert Push.objects.count() == 2
+
+    def test_a_new_member_is_pushed(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        assert submit(boss, url("userprofile_add"), FORM, user_name="ada").status_code == 302
+        assert Push.objects.get().profile == UserProfile.objects.get(user_name="ada")
+
+    def test_what_others_wrote_while_the_form_was_open_stays(self, boss: Client) -> None:
+        profile = UserProfileFactory()
+        opened = fields(boss, url("userprofile_change", profile.pk), FORM)
+        UserProfile._base_manager.update(third_party_id="T-1", first_name="Grace")
+        api.award_points(profile, 70)
+        boss.post(url("userprofile_change", profile.pk), {**opened, "city": "Vienna"})
+        now = UserProfile.objects.get()
+        assert (now.city, now.third_party_id, now.total_points, now.first_name) == ("Vienna", "T-1", 70, "Grace")
+
+    def test_what_follows_a_linked_user_is_not_edited_here(self, boss: Client) -> None:
+        profile = UserProfileFactory(user=User.objects.create_user("ada", "ada@example.com"))
+        offered = fields(boss, url("userprofile_change", profile.pk), FORM)
+        assert not {"user_name", "email_address", "first_name", "is_active"} & set(offered)
+        profile.user = None
+        profile.save()
+        assert "user_name" in fields(boss, url("userprofile_change", profile.pk), FORM)
+
+    def test_the_third_party_id_has_a_permission_of_its_own(self, staff: Staff) -> None:
+        address = url("userprofile_change", UserProfileFactory().pk)
+        both = ("view_userprofile", "change_userprofile")
+        assert "third_party_id" not in fields(staff(*both), address, FORM)
+        assert "third_party_id" in fields(staff(*both, "change_third_party_id"), address, FORM)
+
+    def test_the_history_names_no_member(self, boss: Client) -> None:
+        profile = UserProfileFactory(user_name="ada.lovelace")
+        change(boss, profile, city="Vienna")
+        boss.post(url("userprofile_delete", profile.pk), {"post": "yes"})
+        assert not UserProfile.objects.exists()
+        for entry in LogEntry.objects.all():
+            assert entry.object_repr == f"#{profile.pk}"
+            assert "ada" not in entry.change_message
+            assert "Vienna" not in entry.change_message
+
+    def test_the_tier_is_not_edited_in_place(self, boss: Client) -> None:
+        TierProgramFactory()
+        offered = fields(boss, url("userprofile_change", UserProfileFactory().pk), FORM)
+        assert [name for name in offered if name.startswith("tier_membership-0")] == ["tier_membership-0-profile"]
+
+
+class TestPage:
+    def test_it_tells_where_each_endpoint_stands(self, boss: Client) -> None:
+        ClientEndpointFactory(name="confirming")
+        profile = UserProfileFactory()
+        deliver(OK)
+        ClientEndpoint.objects.update(is_active=False)
+        ClientEndpointFactory(name="lagging")
+        profile.save()
+        deliver(OK)
+        ClientEndpoint.objects.filter(name="lagging").update(is_active=False)
+        ClientEndpointFactory(name="new", is_active=False)
+        stand = boss.get(url("userprofile_change", profile.pk)).context["endpoint_states"]
+        assert {endpoint.name: str(badge.word) for endpoint, badge, _ in stand} == {
+            "confirming": "behind",
+            "lagging": "confirmed",
+            "new": "never sent",
+        }
+
+    def test_it_tells_the_way_through_the_tiers(self, boss: Client) -> None:
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        api.award_points(profile, 1200)
+        page = boss.get(url("userprofile_change", profile.pk)).content.decode()
+        assert "jump: Tier 1 → Tier 2" in page
+        assert "timeframe score 0 → 1200" in page
+
+    def test_recent_pushes_are_for_those_who_may_see_deliveries(self, staff: Staff) -> None:
+        ClientEndpointFactory()
+        address = url("userprofile_change", UserProfileFactory().pk)
+        assert "Recent pushes" not in staff("view_userprofile").get(address).content.decode()
+        assert "Recent pushes" in staff("view_userprofile", "view_delivery").get(address).content.decode()
+
+
+class TestPreview:
+    def test_it_shows_the_very_bytes_that_would_go_out(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(basic=True, withheld_fields=["city"], signing_secret="whsec_" + "A" * 32)
+        profile = UserProfileFactory(city="Vienna")
+        context = boss.get(url("userprofile_preview", profile.pk), {"endpoint": endpoint.pk}).context
+        (request,) = deliver(OK)
+        assert context["shown"]["body"] == request.body.decode()
+        shown, sent = dict(context["shown"]["headers"]), dict(request.headers)
+        assert set(shown) == set(sent)
+        assert shown["live-push-sequence"] == sent["live-push-sequence"]
+        assert shown["Authorization"] == "Basic ••••"
+
+    def test_it_sends_and_records_nothing(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        profile = UserProfileFactory()
+        before = UserProfile.objects.values().get()
+        boss.get(url("userprofile_preview", profile.pk), {"endpoint": endpoint.pk})
+        assert UserProfile.objects.values().get() == before
+        assert Delivery.objects.count() == 1
+
+    def test_it_tells_what_the_endpoint_has_not_accepted_yet(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        profile = UserProfileFactory(city="Vienna")
+        address = url("userprofile_preview", profile.pk) + f"?endpoint={endpoint.pk}"
+        assert "accepted nothing" in boss.get(address).content.decode()
+        deliver(OK)
+        assert "accepted just this" in boss.get(address).content.decode()
+        profile.city = "Graz"
+        profile.save()
+        assert "<code>city</code>" in boss.get(address).content.decode()
+        Push.objects.update(payload=None)
+        assert "no longer kept" in boss.get(address).content.decode()
+
+    def test_what_keeps_it_from_being_built_is_told(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        profile = UserProfileFactory(custom_data={"a": {"b": 1}})
+        page = boss.get(url("userprofile_preview", profile.pk), {"endpoint": endpoint.pk}).content.decode()
+        assert "customData" in page
+
+    def test_it_needs_the_permission_to_see_content(self, staff: Staff) -> None:
+        address = url("userprofile_preview", UserProfileFactory().pk)
+        assert staff("view_userprofile").get(address).status_code == 403
+        assert staff("view_userprofile", "view_delivery_content").get(address).status_code == 200
+
+
+class TestOverride:
+    def override(self, client: Client, profile: UserProfile, title: str, reason: str = "Ticket 7") -> Any:
+        tier = Tier.objects.get(title=title)
+        return client.post(url("userprofile_override", profile.pk), {"tier": tier.pk, "reason": reason})
+
+    def test_a_member_jumps_by_hand_and_is_pushed(self, boss: Client) -> None:
+        TierProgramFactory()
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        assert self.override(boss, profile, "Tier 3").status_code == 302
+        assert TierEvent.objects.latest("pk").cause == "override"
+        assert json.loads(Push.objects.latest("sequence").payload or b"")["fanLevelName"] == "Tier 3"
+        assert LogEntry.objects.get().get_change_message() == "Put into tier “Tier 3”: Ticket 7"
+
+    def test_the_tier_that_a_member_is_in_is_refused_with_a_sentence(self, boss: Client) -> None:
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        response = self.override(boss, profile, "Tier 1")
+        assert response.context["form"].errors["tier"]
+        assert not LogEntry.objects.exists()
+
+    def test_it_needs_its_permission(self, staff: Staff) -> None:
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        client = staff("view_userprofile", "change_userprofile")
+        assert self.override(client, profile, "Tier 3").status_code == 403
+
+
+class TestList:
+    @pytest.mark.parametrize("term", ["ada", "ada@example.com", "T-7"])
+    def test_members_are_found_exactly(self, boss: Client, term: str) -> None:
+        UserProfileFactory(user_name="adam")
+        wanted = UserProfileFactory(user_name="ada", email_address="ada@example.com", third_party_id="T-7")
+        found = boss.get(url("userprofile_changelist"), {"q": term}).context["cl"].result_list
+        assert [profile.pk for profile in found] == [wanted.pk]
+
+    def test_the_current_state_of_many_is_resent(self, boss: Client) -> None:
+        ids = [str(profile.pk) for profile in UserProfileFactory.create_batch(2)]
+        ClientEndpointFactory()
+        boss.post(url("userprofile_changelist"), {"action": "resend", "_selected_action": ids})
+        assert Push.objects.filter(trigger="resend").count() == 2
+        assert [entry.object_repr for entry in LogEntry.objects.order_by("object_id")] == [f"#{pk}" for pk in ids]
+
+    def test_its_queries_do_not_grow_with_the_rows(self, boss: Client, django_assert_num_queries: Any) -> None:
+        TierProgramFactory()
+        for members in (1, 20):
+            UserProfileFactory.create_batch(members)
+            with django_assert_num_queries(7):
+                boss.get(url("userprofile_changelist"))

@@ -1,0 +1,161 @@
+"""The test push's page: what will go out, what came back, and who may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test import Client
+
+from live_push.delivery.result import Result
+from live_push.engines import base
+from live_push.models import ClientEndpoint, Delivery, Push
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.support import OK, ScriptedTransport, status
+
+from .conftest import Staff
+from .pages import url
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Sets how the client answers; the list collects the requests."""
+    transports: list[ScriptedTransport] = []
+
+    def script(*results: Any) -> ScriptedTransport:
+        transport = ScriptedTransport(*results)
+        transports.append(transport)
+        monkeypatch.setattr("live_push.admin.test_pushes.make_transport", lambda: transport)
+        return transport
+
+    yield script
+    assert base.make_transport is not None
+
+
+def page_of(client: Client, endpoint: ClientEndpoint, **data: Any) -> str:
+    return str(client.post(url("clientendpoint_test", endpoint.pk), data).content.decode())
+
+
+def test_looking_sends_nothing(boss: Client, answers: Any) -> None:
+    transport = answers(OK)
+    endpoint = ClientEndpointFactory(basic=True)
+    page = boss.get(url("clientendpoint_test", endpoint.pk)).content.decode()
+    assert "Basic ••••" in page
+    assert "live-push-test" in page
+    assert transport.requests == []
+
+
+def test_a_push_tells_request_answer_and_time_on_one_page(boss: Client, answers: Any) -> None:
+    answers(status(503, b'{"why": "busy"}', duration_ms=182))
+    page = page_of(boss, ClientEndpointFactory())
+    for told in ("status 503 after 182 ms", "server_error", "The client must look into its log.", "busy", "webhook-id"):
+        assert told in page
+
+
+def test_a_hostile_answer_is_text(boss: Client, answers: Any) -> None:
+    answers(status(200, b"<script>alert(1)</script>"))
+    page = page_of(boss, ClientEndpointFactory())
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_no_answer_is_told_without_a_number(boss: Client, answers: Any) -> None:
+    answers(Result(error_code="tls_expired", duration_ms=40))
+    page = page_of(boss, ClientEndpointFactory())
+    assert "no answer, after 40 ms" in page
+    assert "certificate has expired" in page
+
+
+def test_a_success_on_a_paused_endpoint_offers_to_resume_it_and_does_not(boss: Client, answers: Any) -> None:
+    answers(OK)
+    endpoint = ClientEndpointFactory(is_active=False)
+    assert "Resume the endpoint" in page_of(boss, endpoint)
+    assert not ClientEndpoint.objects.get().is_active
+
+
+def test_an_id_is_shown_and_not_stored(boss: Client, answers: Any) -> None:
+    answers(status(200, b'{"third_party_id": "T-1"}'))
+    assert "Would have stored the third-party ID “T-1”" in page_of(boss, ClientEndpointFactory(capturing=True))
+
+
+def test_a_double_click_sends_once(boss: Client, answers: Any) -> None:
+    transport = answers(OK)
+    endpoint = ClientEndpointFactory()
+    page_of(boss, endpoint)
+    assert "Wait five seconds" in page_of(boss, endpoint)
+    assert len(transport.requests) == 1
+
+
+def test_a_chosen_members_current_state_can_be_sent(boss: Client, answers: Any) -> None:
+    transport = answers(OK)
+    profile = UserProfileFactory(city="Vienna")
+    page_of(boss, ClientEndpointFactory(), member=profile.pk)
+    assert b'"city":"Vienna"' in transport.requests[0].body
+
+
+def test_an_unknown_member_is_said_and_nothing_is_sent(boss: Client, answers: Any) -> None:
+    transport = answers(OK)
+    assert "There is no member with this id." in page_of(boss, ClientEndpointFactory(), member=404)
+    assert transport.requests == []
+
+
+def test_who_may_not_see_content_sends_nobodys_data(staff: Staff, answers: Any) -> None:
+    transport = answers(OK)
+    profile = UserProfileFactory(city="Vienna")
+    client = staff("view_clientendpoint", "send_test_push")
+    page_of(client, ClientEndpointFactory(), member=profile.pk)
+    assert b'"id":0' in transport.requests[0].body
+
+
+def test_without_the_permission_nothing_is_sent(staff: Staff, answers: Any) -> None:
+    transport = answers(OK)
+    client = staff("view_clientendpoint", "change_clientendpoint")
+    assert client.post(url("clientendpoint_test", ClientEndpointFactory().pk)).status_code == 403
+    assert transport.requests == []
+
+
+def test_missing_credentials_are_said_before_anything_is_sent(boss: Client, answers: Any) -> None:
+    transport = answers(OK)
+    assert "no API key yet" in page_of(boss, ClientEndpointFactory(auth_method="api_key"))
+    assert transport.requests == []
+
+
+def test_no_transaction_is_open_while_the_client_thinks_even_where_every_request_has_one(
+    boss: Client, answers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    seen: list[bool] = []
+
+    def looking(request: Any) -> Result:
+        seen.append(connection.in_atomic_block)
+        return OK
+
+    answers(looking)
+    page_of(boss, ClientEndpointFactory())
+    assert seen == [False]
+
+
+def test_the_history_tells_the_verdict_and_nothing_of_the_answer(boss: Client, answers: Any) -> None:
+    answers(status(500, b"secret"))
+    page_of(boss, ClientEndpointFactory())
+    assert LogEntry.objects.get().get_change_message() == "Sent a test push: server_error."
+
+
+def test_it_leaves_no_trace_in_the_log(boss: Client, answers: Any) -> None:
+    answers(OK)
+    page_of(boss, ClientEndpointFactory())
+    assert not Push.objects.exists()
+    assert not Delivery.objects.exists()
+
+
+def test_the_list_leads_to_the_page_of_one_endpoint(boss: Client) -> None:
+    first, second = ClientEndpointFactory.create_batch(2)
+    data = {"action": "send_test_push", "_selected_action": [first.pk]}
+    assert boss.post(url("clientendpoint_changelist"), data).url == url("clientendpoint_test", first.pk)  # type: ignore[attr-defined]
+    data["_selected_action"].append(second.pk)  # type: ignore[attr-defined]
+    response = boss.post(url("clientendpoint_changelist"), data, follow=True)
+    assert "Choose one endpoint" in response.content.decode()

@@ -1,0 +1,28 @@
+"""Fixtures for the whole suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from django.db import connections
+
+
+def need(condition: object, how: str) -> None:
+    """Skip the test unless it has what it needs; ``how`` is a sentence that tells how to get it.
+
+    Where ``LIVE_PUSH_NO_SKIPS`` is set the test fails instead, so that nothing goes untested unnoticed.
+    """
+    if condition:
+        return
+    if os.environ.get("LIVE_PUSH_NO_SKIPS"):
+        pytest.fail(f"Nothing may be skipped here. {how}")
+    pytest.skip(how)
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_queries() -> Iterator[None]:
+    yield
+    for connection in connections.all(initialized_only=True):
+        connection.queries_log.clear()

@@ -1,0 +1,474 @@
+"""One request, sent and answered: what goes out, what comes back, which connection carries it."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import responses
+
+from live_push.certificate_authority import CertificateAuthority
+from live_push.delivery import tls, transport
+from live_push.delivery.request import Request
+from live_push.delivery.transport import MOST_AGE_SECONDS, MOST_IDLE_SECONDS, RequestsTransport, missing_seams
+from live_push.https_server import Answer, Exchange, Hold, Reset
+from tests.faults import Raw, echo, sequence
+
+from .lab import Lab, dialled
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.0/8", "::1"])
+
+BODY = '{"firstName": "Zoë", "points": 9007199254740993}'.encode()
+
+
+# What goes out and what comes back
+
+
+def test_the_body_arrives_byte_for_byte(lab: Lab) -> None:
+    server = lab.server()
+    lab.send(server.url + "push?client=7", BODY)
+    (received,) = server.received
+    assert (received.method, received.path, received.body) == ("POST", "/push?client=7", BODY)
+
+
+def test_an_empty_body_is_sent_with_its_length(lab: Lab) -> None:
+    server = lab.server()
+    assert lab.send(server.url, b"").status_code == 200
+    assert server.received[0].headers["content-length"] == "0"
+
+
+def test_headers_arrive_as_given_text_or_bytes(lab: Lab) -> None:
+    server = lab.server()
+    lab.send(server.url, headers={"webhook-id": "e-1", "Authorization": b"Basic Zm9vOmLDpHI="})
+    headers = server.received[0].headers
+    assert (headers["webhook-id"], headers["authorization"]) == ("e-1", "Basic Zm9vOmLDpHI=")
+
+
+def test_only_what_http_needs_is_added_to_the_headers(lab: Lab) -> None:
+    server = lab.server()
+    lab.send(server.url, BODY, {"User-Agent": "live-push/1"})
+    assert server.received[0].headers == {
+        "host": f"127.0.0.1:{server.port}",
+        "user-agent": "live-push/1",
+        "content-length": str(len(BODY)),
+        "accept-encoding": "identity",
+    }
+
+
+def test_a_wrong_length_in_the_headers_is_corrected(lab: Lab) -> None:
+    server = lab.server()
+    assert lab.send(server.url, BODY, {"content-length": "1", "accept-encoding": "gzip"}).status_code == 200
+    assert server.received[0].body == BODY
+    assert server.received[0].headers["accept-encoding"] == "identity"
+
+
+def test_the_answer_comes_back(lab: Lab) -> None:
+    server = lab.server()
+    server.answer(503, b'{"error": "busy"}', {"Retry-After": "120"})
+    result = lab.send(server.url)
+    assert (result.status_code, result.error_code, result.detail) == (503, "", "")
+    assert (result.body, result.body_complete, result.retry_after) == (b'{"error": "busy"}', True, "120")
+    assert 0 <= result.duration_ms < 10_000
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 301, 304, 400, 404, 410, 413, 429, 500, 503, 599, 999])
+def test_every_status_comes_back_as_it_is(lab: Lab, status: int) -> None:
+    server = lab.server()
+    server.answer(status)
+    assert lab.send(server.url).status_code == status
+
+
+@pytest.mark.parametrize("status", [100, 102, 103])
+def test_interim_answers_are_not_the_answer(lab: Lab, status: int) -> None:
+    server = lab.server()
+    server.behave(sequence(Raw(f"HTTP/1.1 {status} Wait\r\nLink: </a>\r\n\r\n".encode(), then="keep"), Answer(201)))
+    assert lab.send(server.url).status_code == 201
+
+
+def test_an_international_host_is_looked_up_and_addressed_in_a_labels(lab: Lab) -> None:
+    server = lab.server(names=["xn--bcher-kva.test"])
+    lab.dns.answer("xn--bcher-kva.test", ["127.0.0.1"])
+    result = lab.send(f"https://BÜCHER.test.:{server.port}/push")
+    assert result.status_code == 200
+    assert lab.dns.asked == ["xn--bcher-kva.test"]
+    assert server.received[0].headers["host"] == f"xn--bcher-kva.test:{server.port}"
+
+
+def test_an_ipv6_address_is_reached(lab: Lab) -> None:
+    server = lab.server(host="::1")
+    assert lab.send(server.url).status_code == 200
+    assert server.received[0].headers["host"] == f"[::1]:{server.port}"
+
+
+# Connections
+
+
+def test_twenty_pushes_share_one_connection(lab: Lab) -> None:
+    server = lab.server()
+    with dialled() as addresses:
+        for _ in range(20):
+            assert lab.send(server.url).body_complete
+    assert {received.connection for received in server.received} == {1}
+    assert addresses == [("127.0.0.1", server.port)]
+
+
+def test_answers_with_bodies_keep_the_connection_too(lab: Lab) -> None:
+    server = lab.server()
+    server.script([Answer(200, b"x" * 65536), Answer(204), 304, Answer(404, b"no"), Answer(500, b"")])
+    server.script([Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", then="keep")])
+    results = [lab.send(server.url) for _ in range(7)]
+    assert all(result.body_complete for result in results)
+    assert server.connections == 1
+
+
+def test_threads_share_connections_and_never_mix_up_answers(lab: Lab) -> None:
+    server = lab.server()
+    server.behave(echo)
+    bodies = [f"member {number}".encode() for number in range(200)]
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda body: lab.send(server.url, body), bodies))
+    assert [result.body for result in results] == bodies
+    assert 1 <= server.connections <= 8
+
+
+def test_another_thread_uses_the_connection_that_is_idle(lab: Lab) -> None:
+    server = lab.server()
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(lab.send, server.url).result(10).status_code == 200
+    assert server.connections == 1
+
+
+def test_after_a_burst_the_connections_that_are_no_longer_used_are_closed(lab: Lab) -> None:
+    server = lab.server()
+    now = 1000.0
+    lab.monkeypatch.setattr(transport, "monotonic", lambda: now)
+    hold = Hold()
+    server.script([hold] * 5)
+    with ThreadPoolExecutor(5) as threads:
+        burst = [threads.submit(lab.send, server.url) for _ in range(5)]
+        server.wait_for(5)
+        hold.release()
+        assert all(one.result(10).status_code == 200 for one in burst)
+    assert [connection.sock is not None for connection in lab.idle_connections()] == [True] * 5
+    now += MOST_IDLE_SECONDS - 1
+    lab.send(server.url)
+    now += 2
+    lab.send(server.url)
+    assert [connection.sock is not None for connection in lab.idle_connections()] == [False] * 4 + [True]
+    assert server.connections == 5
+
+
+def test_a_server_that_closes_after_its_answer_costs_nothing(lab: Lab) -> None:
+    server = lab.server()
+    server.answer(200, b"", {"Connection": "close"})
+    assert [lab.send(server.url).status_code for _ in range(3)] == [200, 200, 200]
+    assert server.connections == 3
+
+
+def test_a_connection_that_was_closed_while_idle_costs_no_attempt(lab: Lab) -> None:
+    server = lab.server()
+    server.script([sequence(Answer(), Exchange.close)])
+    assert lab.send(server.url).status_code == 200
+    (idle,) = lab.idle_connections()
+    assert select.select([idle.sock], [], [], 10)[0]
+    assert lab.send(server.url).status_code == 200
+    assert [received.connection for received in server.received] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "connections"),
+    [
+        pytest.param(MOST_IDLE_SECONDS - 0.5, 1, id="idle-for-a-moment"),
+        pytest.param(MOST_IDLE_SECONDS + 0.5, 2, id="idle-for-so-long-that-the-server-may-just-hang-up"),
+    ],
+)
+def test_a_connection_is_not_used_after_it_was_idle_for_long(lab: Lab, seconds: float, connections: int) -> None:
+    server = lab.server()
+    now = 1000.0
+    lab.monkeypatch.setattr(transport, "monotonic", lambda: now)
+    lab.send(server.url)
+    now += seconds
+    lab.send(server.url)
+    assert server.connections == connections
+
+
+def test_a_busy_connection_is_made_anew_in_the_end(lab: Lab) -> None:
+    server = lab.server()
+    now = 1000.0
+    lab.monkeypatch.setattr(transport, "monotonic", lambda: now)
+    while now < 1000 + MOST_AGE_SECONDS:
+        lab.send(server.url)
+        now += MOST_IDLE_SECONDS - 0.5
+    assert server.connections == 1
+    lab.send(server.url)
+    assert server.connections == 2
+
+
+def test_a_reset_on_a_kept_connection_is_reported_not_repeated(lab: Lab) -> None:
+    server = lab.server()
+    server.script([200, Reset()])
+    assert lab.send(server.url).status_code == 200
+    assert lab.send(server.url).error_code == "reset"
+    assert [received.connection for received in server.received] == [1, 1]
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 8192, 12_000, 16_000, 30_000])
+def test_bytes_that_nobody_asked_for_are_no_answer_to_the_next_push(lab: Lab, size: int) -> None:
+    stray = b"HTTP/1.1 500 Stray\r\nContent-Length: 5\r\n\r\nstray"
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode()
+    server = lab.server()
+    server.script([Raw(head + b"a" * size + stray, then="keep"), Answer(202, b"mine")])
+    assert lab.send(server.url).body == b"a" * size
+    result = lab.send(server.url)
+    assert (result.status_code, result.body) == (202, b"mine")
+
+
+def test_cookies_are_neither_kept_nor_sent(lab: Lab) -> None:
+    server = lab.server()
+    server.answer(200, b"", {"Set-Cookie": "session=of-another-client; Path=/"})
+    lab.send(server.url)
+    lab.send(server.url)
+    assert all("cookie" not in received.headers for received in server.received)
+
+
+def test_close_lets_go_of_connections_and_the_transport_stays_usable(lab: Lab) -> None:
+    server = lab.server()
+    lab.send(server.url)
+    (idle,) = lab.idle_connections()
+    lab.transport.close()
+    assert idle.sock is None
+    assert lab.send(server.url).status_code == 200
+    assert server.connections == 2
+
+
+def test_a_forked_process_shares_no_connection(lab: Lab) -> None:
+    server = lab.server()
+    lab.send(server.url)
+    lab.monkeypatch.setattr(transport.os, "getpid", lambda: -1)
+    assert lab.send(server.url).status_code == 200
+    assert server.connections == 2
+
+
+def test_settings_are_read_for_each_attempt(lab: Lab) -> None:
+    server = lab.server()
+    assert lab.send(server.url).status_code == 200
+    lab.configure(EXTRA_BLOCKED_NETWORKS=["127.0.0.1/32"])
+    assert lab.send(server.url).error_code == "address_refused"
+    lab.configure(EXTRA_BLOCKED_NETWORKS=[], ALLOWED_PORTS=[443])
+    assert lab.send(server.url).error_code == "url_refused"
+    lab.configure(ALLOWED_PORTS=None)
+    assert lab.send(server.url).status_code == 200
+
+
+# What never happens
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1/", "https://user:secret@127.0.0.1/", "https://127.1/", "ftp://127.0.0.1/", "nonsense", ""],
+)
+def test_a_url_that_breaks_the_rule_is_refused_before_anything_is_sent(lab: Lab, url: str) -> None:
+    lab.configure(ALLOWED_PRIVATE_NETWORKS=["127.0.0.0/8"], ALLOWED_PORTS=None)
+    with dialled() as addresses:
+        result = lab.send(url)
+    assert (result.status_code, result.error_code) == (None, "url_refused")
+    assert result.detail
+    assert "secret" not in result.detail
+    assert addresses == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        pytest.param({"x-api-key": "hunter2\r\nX-Evil: 1"}, "ValueError", id="a-line-break"),
+        pytest.param({"x-api-key": "hunter2 €"}, "UnicodeEncodeError", id="a-letter-that-headers-cannot-hold"),
+        pytest.param({"hunter2\n": "x"}, "ValueError", id="a-bad-name"),
+    ],
+)
+def test_what_was_not_foreseen_is_a_result_too_and_tells_no_secret(
+    lab: Lab, caplog: pytest.LogCaptureFixture, headers: dict[str, str | bytes], kind: str
+) -> None:
+    server = lab.server()
+    with caplog.at_level(logging.DEBUG, "live_push"):
+        result = lab.send(server.url, headers=headers)
+    assert (result.error_code, result.detail) == ("unexpected", "The attempt failed in an unforeseen way.")
+    assert kind in caplog.text
+    assert "hunter2" not in caplog.text
+    assert server.received == []
+
+
+def test_after_something_unforeseen_the_next_push_goes_out(lab: Lab) -> None:
+    server = lab.server()
+    lab.send(server.url, headers={"x-api-key": "a\r\nb"})
+    assert lab.send(server.url).status_code == 200
+
+
+def test_a_request_shows_nothing_of_itself_in_a_traceback() -> None:
+    request = Request("https://client.example/?token=hunter2", {"x-api-key": "hunter2"}, b"hunter2")
+    assert "hunter2" not in repr(request)
+
+
+def test_odd_headers_of_an_answer_leave_no_url_in_the_log(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    server = lab.server()
+    server.behave(Raw(b"HTTP/1.1 200 OK\r\nno colon here\r\nContent-Length: 0\r\n\r\n"))
+    with caplog.at_level(logging.INFO):
+        assert lab.send(server.url + "?token=hunter2").status_code == 200
+    assert "hunter2" not in caplog.text
+
+
+# Certificates and settings
+
+
+def test_private_authorities_are_trusted_in_addition_to_the_public_ones(lab: Lab) -> None:
+    server = lab.server()
+    public = tls.context(None).cert_store_stats()["x509_ca"]
+    assert public > 50
+    assert tls.context(server.ca_bundle).cert_store_stats()["x509_ca"] == public + 1
+
+
+def test_authorities_are_loaded_once(lab: Lab) -> None:
+    server = lab.server()
+    assert tls.context(server.ca_bundle) is tls.context(server.ca_bundle)
+    assert tls.context(None) is tls.context(None)
+
+
+def test_a_bundle_that_changes_is_read_again(lab: Lab) -> None:
+    server = lab.server()
+    bundle = Path(server.ca_bundle)
+    trusted = bundle.read_bytes()
+    bundle.write_bytes(CertificateAuthority("another").pem)
+    assert lab.send(server.url).error_code == "tls_unknown_issuer"
+    bundle.write_bytes(trusted + b"\n")
+    assert lab.send(server.url).status_code == 200
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["missing", "empty", "nonsense"])
+def test_a_bundle_that_cannot_be_read_is_our_own_fault(
+    lab: Lab, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = lab.server()
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    lab.configure(CA_BUNDLE=str(bundle))
+    result = lab.send(server.url)
+    assert (result.error_code, result.detail) == ("misconfigured", "The CA bundle of our settings can't be read.")
+    assert "CA_BUNDLE" in caplog.text
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("key", ["ALLOWED_PRIVATE_NETWORKS", "EXTRA_BLOCKED_NETWORKS"])
+def test_a_network_that_cannot_be_read_keeps_everything_in(lab: Lab, key: str) -> None:
+    server = lab.server()
+    lab.configure(**{key: ["127.0.0.1/8"]})
+    result = lab.send(server.url)
+    assert (result.error_code, result.detail) == ("misconfigured", "A network in our settings can't be read.")
+    assert server.connections == 0
+
+
+# The seams
+
+
+def test_the_installed_libraries_have_all_the_seams() -> None:
+    assert missing_seams() == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("urllib3.connection.HTTPConnection", "_new_conn"),
+        ("urllib3.connectionpool.HTTPSConnectionPool", "ConnectionCls"),
+        ("requests.adapters.HTTPAdapter", "cert_verify"),
+    ],
+)
+def test_a_seam_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch, owner: str, name: str) -> None:
+    monkeypatch.delattr(f"{owner}.{name}")
+    if name == "ConnectionCls":
+        monkeypatch.delattr(f"urllib3.connectionpool.HTTPConnectionPool.{name}")
+    assert [seam.rpartition(".")[2] for seam in missing_seams()] == [name]
+
+
+def test_every_new_connection_passes_our_seam(lab: Lab) -> None:
+    server = lab.server()
+    made: list[socket.socket] = []
+    original = transport.GuardedConnection._new_conn
+
+    def counted(self: Any) -> socket.socket:
+        made.append(original(self))
+        return made[-1]
+
+    lab.monkeypatch.setattr(transport.GuardedConnection, "_new_conn", counted)
+    lab.send(server.url)
+    assert len(made) == server.connections == 1
+
+
+def test_there_is_no_way_to_speak_plain_http(lab: Lab) -> None:
+    lab.server()
+    lab.send("https://127.0.0.1:1/")
+    assert set(lab.adapter.poolmanager.pool_classes_by_scheme) == {"https"}
+
+
+def test_the_table_of_urllib3_itself_is_left_alone(lab: Lab) -> None:
+    from urllib3 import connectionpool, poolmanager
+
+    lab.server()
+    lab.send("https://127.0.0.1:1/")
+    assert poolmanager.pool_classes_by_scheme["https"] is connectionpool.HTTPSConnectionPool
+
+
+def test_a_proxy_is_refused_however_it_comes_in(lab: Lab) -> None:
+    proxy = lab.tcp()
+    server = lab.server()
+    original = transport.GuardedAdapter.send
+
+    def send(self: Any, request: Any, **options: Any) -> Any:
+        return original(self, request, proxies={"https": f"http://127.0.0.1:{proxy.port}"}, **options)
+
+    lab.monkeypatch.setattr(transport.GuardedAdapter, "send", send)
+    assert lab.send(server.url).error_code == "address_refused"
+    assert (proxy.connections, server.connections) == (0, 0)
+
+
+# Test doubles of host projects
+
+
+@pytest.fixture
+def double() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+def test_a_test_double_for_requests_takes_the_place_of_the_client(lab: Lab, double: responses.RequestsMock) -> None:
+    double.post("https://client.example/push", json={"third_party_id": "T-1"}, status=201, headers={"Retry-After": "3"})
+    result = lab.send("https://client.example/push", BODY)
+    assert (result.status_code, result.body, result.body_complete) == (201, b'{"third_party_id": "T-1"}', True)
+    assert result.retry_after == "3"
+    assert double.calls[0].request.body == BODY
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (requests.ConnectionError("no"), "connect_failed"),
+        (requests.ReadTimeout("no"), "timeout"),
+        (requests.ConnectTimeout("no"), "timeout"),
+    ],
+    ids=["connection-error", "read-timeout", "connect-timeout"],
+)
+def test_its_errors_are_attempts_that_failed(
+    lab: Lab, double: responses.RequestsMock, error: Exception, code: str
+) -> None:
+    double.post("https://client.example/push", body=error)
+    assert lab.send("https://client.example/push").error_code == code
+
+
+def test_a_transport_that_was_never_used_closes(lab: Lab) -> None:
+    RequestsTransport().close()

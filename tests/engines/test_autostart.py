@@ -1,0 +1,169 @@
+"""The worker in the web process: begins with the first request or commit, and never where nobody expects it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from django.core import mail
+from django.core.management import call_command
+from django.core.signals import request_started
+from django.test import override_settings
+
+from live_push.engines import autostart
+from live_push.https_server import EndpointServer
+from live_push.models import WorkerHeartbeat
+from tests.engines.processes import running
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+
+
+class Loop:
+    """Stands for the worker's loop: notes that it was started."""
+
+    started: list[dict[str, Any]] = []
+    ran = threading.Event()
+
+    def __init__(self, **arguments: Any) -> None:
+        self.started.append(arguments)
+
+    def run(self) -> None:
+        self.ran.set()
+
+
+@pytest.fixture
+def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """The loops that were started, in what looks like a web server's process."""
+    Loop.started.clear()
+    Loop.ran.clear()
+    monkeypatch.setattr(autostart, "WorkerLoop", Loop)
+    monkeypatch.setattr(autostart, "_started_in", None)
+    monkeypatch.setattr(sys, "argv", ["/srv/.venv/bin/gunicorn", "shop.wsgi"])
+    monkeypatch.delattr(mail, "outbox")
+    yield Loop.started
+    for thread in threading.enumerate():
+        if thread.name == "live_push-autostart":
+            thread.join(10)
+
+
+WANTED = override_settings(LIVE_PUSH={"AUTOSTART_WORKER": True})
+
+
+@WANTED
+def test_the_first_request_starts_it_and_no_other_does(loops: list[dict[str, Any]]) -> None:
+    for _ in range(3):
+        request_started.send(sender=None)
+    assert Loop.ran.wait(10)
+    assert loops == [{"using": "default", "engine": "autostart"}]
+
+
+@WANTED
+@pytest.mark.django_db(transaction=True)
+def test_the_first_commit_starts_it_too(loops: list[dict[str, Any]]) -> None:
+    ClientEndpointFactory()
+    UserProfileFactory()
+    assert Loop.ran.wait(10)
+    assert len(loops) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "debug", "starts"),
+    [
+        pytest.param(None, True, True, id="by default while developing"),
+        pytest.param(None, False, False, id="by default not in production"),
+        pytest.param(True, False, True, id="in production where the setting says so"),
+        pytest.param(False, True, False, id="not while developing where the setting says so"),
+    ],
+)
+def test_the_setting_decides(loops: list[dict[str, Any]], wanted: bool | None, debug: bool, starts: bool) -> None:
+    with override_settings(LIVE_PUSH={"AUTOSTART_WORKER": wanted}, DEBUG=debug):
+        request_started.send(sender=None)
+    assert bool(loops) == starts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "starts"),
+    [
+        pytest.param(["manage.py", "runserver"], True, id="the development server"),
+        pytest.param(["/srv/shop/manage.py", "runserver", "8000"], True, id="with its path and port"),
+        pytest.param(["/lib/django/__main__.py", "runserver"], True, id="by python -m django"),
+        pytest.param(["manage.py", "migrate"], False, id="a migration"),
+        pytest.param(["manage.py"], False, id="no command"),
+        pytest.param(["/usr/bin/django-admin", "shell"], False, id="a shell"),
+        pytest.param(["manage.py", "live_push_worker", "runserver"], False, id="the word is not enough"),
+        pytest.param(["/usr/bin/uwsgi", "--ini", "shop.ini"], True, id="a web server"),
+    ],
+)
+@WANTED
+def test_no_management_command_starts_it(
+    loops: list[dict[str, Any]], arguments: list[str], starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", arguments)
+    request_started.send(sender=None)
+    assert bool(loops) == starts
+
+
+@WANTED
+def test_no_test_starts_it(loops: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    # As Django's test runner leaves it.
+    monkeypatch.setattr(mail, "outbox", [], raising=False)
+    request_started.send(sender=None)
+    assert loops == []
+
+
+@pytest.mark.parametrize("engine", ["manual.ManualEngine", "base.Engine"])
+def test_no_other_engine_gets_it(loops: list[dict[str, Any]], engine: str) -> None:
+    with override_settings(LIVE_PUSH={"AUTOSTART_WORKER": True, "ENGINE": f"live_push.engines.{engine}"}):
+        request_started.send(sender=None)
+    assert loops == []
+
+
+@WANTED
+def test_a_forked_process_starts_its_own(loops: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    request_started.send(sender=None)
+    monkeypatch.setattr(autostart.os, "getpid", lambda: -1)
+    request_started.send(sender=None)
+    assert len(loops) == 2
+
+
+@WANTED
+@pytest.mark.django_db
+def test_setting_the_project_up_starts_nothing(loops: list[dict[str, Any]]) -> None:
+    call_command("check")
+    assert loops == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_development_server_delivers_by_itself() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    with EndpointServer() as client:
+        ClientEndpointFactory(url=client.url)
+        profile = UserProfileFactory()
+        arguments = ("django", "runserver", "--noreload", "--skip-checks", f"127.0.0.1:{port}")
+        with running(*arguments, live_push={**client.settings, "AUTOSTART_WORKER": True}):
+            _make_the_first_request(port)
+            (received,) = client.wait_for(1, timeout=30)
+            assert WorkerHeartbeat.objects.get().engine == "autostart"
+    assert received.json()["id"] == profile.pk
+
+
+def _make_the_first_request(port: int) -> None:
+    """As soon as the server is up; what it answers does not matter."""
+    never = threading.Event()
+    for _ in range(300):
+        with suppress(ConnectionError, OSError):
+            try:
+                urlopen(f"http://127.0.0.1:{port}/", timeout=10).close()
+            except HTTPError as refusal:
+                refusal.close()
+                return
+            else:
+                return
+        never.wait(0.1)

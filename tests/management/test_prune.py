@@ -1,0 +1,160 @@
+"""The command that prunes: what it keeps, what it says, how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from live_push.models import Delivery, EndpointHour, Push, WorkerHeartbeat
+from live_push.models.clock import stopped
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.support import OK, START, deliver, status
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def log() -> Iterator[None]:
+    """One succeeded, one failed and one cancelled delivery of ``START``, and one that waits."""
+    ClientEndpointFactory()
+    with stopped(START):
+        UserProfileFactory()
+        deliver(OK)
+        UserProfileFactory()
+        deliver(status(413))
+        profile = UserProfileFactory()
+        deliver(status(500))
+        profile.save()
+    with stopped(START + timedelta(minutes=1)):
+        deliver(status(500))
+    assert sorted(Delivery.objects.values_list("status", flat=True)) == ["cancelled", "failed", "pending", "succeeded"]
+    return
+
+
+def prune(*arguments: str, days: float = 0) -> Any:
+    """Run the command so many days after ``START``; returns its summary."""
+    out = StringIO()
+    with stopped(START + timedelta(days=days)):
+        call_command("live_push_prune", "--json", *arguments, stdout=out, stderr=StringIO())
+    return json.loads(out.getvalue())
+
+
+def left() -> list[str]:
+    return sorted(Delivery.objects.values_list("status", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("days", "stays"),
+    [
+        pytest.param(6.9, ["cancelled", "failed", "pending", "succeeded"], id="nothing within a week"),
+        pytest.param(7.1, ["cancelled", "failed", "pending"], id="successes go after 7 days"),
+        pytest.param(89.9, ["cancelled", "failed", "pending"], id="failures stay for 90"),
+        pytest.param(90.1, ["pending"], id="then they go, cancelled ones too"),
+        pytest.param(5000, ["pending"], id="what waits stays for ever"),
+    ],
+)
+@pytest.mark.usefixtures("log")
+def test_each_kind_has_its_time(days: float, stays: list[str]) -> None:
+    prune(days=days)
+    assert left() == stays
+
+
+@pytest.mark.usefixtures("log")
+def test_the_settings_say_how_long() -> None:
+    with override_settings(LIVE_PUSH={"RETENTION_SUCCEEDED_DAYS": 400, "RETENTION_FAILED_DAYS": 1}):
+        prune(days=2)
+    assert left() == ["pending", "succeeded"]
+
+
+@pytest.mark.usefixtures("log")
+def test_the_summary_counts_what_went() -> None:
+    assert prune(days=91) == {
+        "dry_run": False,
+        "succeeded": 1,
+        "failed": 1,
+        "cancelled": 1,
+        "pushes": 3,
+        "bodies": 0,
+        "heartbeats": 0,
+        "hours": 3,
+    }
+
+
+@pytest.mark.usefixtures("log")
+def test_a_second_run_finds_nothing_more() -> None:
+    prune(days=91)
+    assert not any(prune(days=91).values())
+
+
+@pytest.mark.usefixtures("log")
+def test_a_dry_run_counts_and_deletes_nothing() -> None:
+    summary = prune("--dry-run", "--bodies-after", "0", days=8)
+    assert (summary["dry_run"], summary["succeeded"], summary["failed"]) == (True, 1, 0)
+    assert len(left()) == 4
+    assert not Push.objects.filter(payload=None).exists()
+
+
+@pytest.mark.usefixtures("log")
+def test_a_dry_run_says_so_in_words() -> None:
+    out = StringIO()
+    call_command("live_push_prune", "--dry-run", stdout=out)
+    assert "dry run, nothing deleted" in out.getvalue()
+
+
+@pytest.mark.usefixtures("log")
+def test_bodies_can_go_earlier_than_rows() -> None:
+    assert prune("--bodies-after", "2", days=3)["bodies"] == 3
+    assert len(left()) == 4
+    assert Push.objects.get(payload__isnull=False).deliveries.get().status == "pending"
+
+
+@pytest.mark.usefixtures("log")
+def test_bodies_stay_unless_asked_for() -> None:
+    prune(days=3)
+    assert not Push.objects.filter(payload=None).exists()
+
+
+@pytest.mark.parametrize(
+    ("days", "stays"), [pytest.param(89, True, id="90 days"), pytest.param(91, False, id="no more")]
+)
+@pytest.mark.usefixtures("log")
+def test_hourly_figures_stay_as_long_as_failures(days: float, stays: bool) -> None:
+    prune(days=days)
+    assert EndpointHour.objects.exists() == stays
+
+
+def test_a_worker_not_seen_for_a_day_is_forgotten() -> None:
+    for name, hours in (("old", 25), ("recent", 23)):
+        seen_at = START - timedelta(hours=hours)
+        WorkerHeartbeat.objects.create(name=name, engine="worker", started_at=seen_at, seen_at=seen_at)
+    assert prune()["heartbeats"] == 1
+    assert WorkerHeartbeat.objects.get().name == "recent"
+
+
+def test_progress_goes_to_stderr_and_the_summary_to_stdout() -> None:
+    ClientEndpointFactory()
+    with stopped(START):
+        UserProfileFactory.create_batch(2)
+        deliver(OK)
+    out, progress = StringIO(), StringIO()
+    call_command("live_push_prune", stdout=out, stderr=progress)
+    assert "2 of 2 deliveries" in progress.getvalue()
+    assert out.getvalue().startswith("Deleted 2 succeeded, 0 failed and 0 cancelled deliveries, with 2 pushes")
+
+
+def test_quietly_means_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("live_push_prune", "-v", "0")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_days_below_zero_are_a_wrong_call() -> None:
+    with pytest.raises(CommandError, match="counts days, from 0") as refusal:
+        call_command("live_push_prune", "--bodies-after", "-1")
+    assert refusal.value.returncode == 2

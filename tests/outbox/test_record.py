@@ -1,0 +1,378 @@
+"""A change becomes one push and one delivery per active endpoint, in the change's own transaction."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core import serializers
+from django.core.management import call_command
+from django.db import transaction
+from django.db.models import F
+from django.test import override_settings
+
+from live_push.contract.payload import ProfilePayload
+from live_push.models import Delivery, Push, TierMembership, UserProfile
+from live_push.outbox import record
+from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
+from tests.support import statements
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def bodies() -> list[dict[str, Any]]:
+    return [json.loads(push.payload) for push in Push.objects.order_by("sequence")]
+
+
+def forget() -> None:
+    Push.objects.all().delete()
+
+
+class RaisingSerializer(ProfilePayload):
+    def snapshot(self, row: Any) -> dict[str, Any]:
+        UserProfile.objects.filter(pk="no number").exists()
+        raise RuntimeError("boom")
+
+
+class QueryBreakingSerializer(ProfilePayload):
+    """Its query fails, which on some databases would spoil the whole transaction."""
+
+    def snapshot(self, row: Any) -> dict[str, Any]:
+        UserProfile.objects.extra(where=["no_such_column = 1"]).exists()
+        return super().snapshot(row)
+
+
+class WrongSerializer(ProfilePayload):
+    def snapshot(self, row: Any) -> dict[str, Any]:
+        return {**super().snapshot(row), "country": 7}
+
+
+def test_a_created_profile_is_pushed_to_every_active_endpoint() -> None:
+    ClientEndpointFactory.create_batch(3)
+    ClientEndpointFactory(is_active=False)
+    profile = UserProfileFactory()
+    push = Push.objects.get()
+    assert (push.profile, push.trigger) == (profile, "created")
+    assert Delivery.objects.filter(push=push, status="pending").count() == 3
+
+
+def test_an_update_is_pushed_with_the_state_that_the_database_holds() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory(total_points=5)
+    forget()
+    profile.total_points = F("total_points") + 7
+    profile.city = "never written"
+    profile.save(update_fields=["total_points"])
+    (body,) = bodies()
+    assert (body["totalPoints"], body["city"]) == (12, None)
+
+
+def test_a_save_that_changes_nothing_pushes() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory()
+    profile.save()
+    assert [push.trigger for push in Push.objects.order_by("sequence")] == ["created", "updated"]
+
+
+def test_a_fixture_pushes_nothing(tmp_path: Any) -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory()
+    fixture = tmp_path / "profiles.json"
+    fixture.write_text(serializers.serialize("json", [profile]))
+    forget()
+    call_command("loaddata", str(fixture), verbosity=0)
+    assert not Push.objects.exists()
+
+
+def test_a_rolled_back_save_pushes_nothing() -> None:
+    ClientEndpointFactory()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        UserProfileFactory()
+        raise ZeroDivisionError
+    assert not Push.objects.exists()
+
+
+def test_nobody_to_send_to_leaves_no_push_behind() -> None:
+    profile = UserProfileFactory()
+    assert not Push.objects.exists()
+    profile.refresh_from_db()
+    assert profile.changed_sequence > 0
+
+
+class TestOneCommit:
+    def test_pushes_a_profile_once_with_its_last_state(self) -> None:
+        ClientEndpointFactory()
+        TierProgramFactory()
+        with transaction.atomic():
+            profile = UserProfileFactory(city="Graz")
+            profile.city = "Linz"
+            profile.save()
+        assert [body["city"] for body in bodies()] == ["Linz"]
+        assert Delivery.objects.get().position == Push.objects.get().sequence
+
+    def test_of_two_profiles_pushes_both(self) -> None:
+        ClientEndpointFactory()
+        with transaction.atomic():
+            UserProfileFactory.create_batch(2)
+        assert Push.objects.count() == 2
+
+    def test_forgets_what_a_rolled_back_savepoint_recorded(self) -> None:
+        ClientEndpointFactory()
+        with transaction.atomic():
+            profile = UserProfileFactory(city="Graz")
+            with pytest.raises(ZeroDivisionError), transaction.atomic():
+                profile.city = "Linz"
+                profile.save()
+                raise ZeroDivisionError
+        assert [body["city"] for body in bodies()] == ["Graz"]
+
+    def test_records_anew_where_the_savepoint_took_its_only_push_away(self) -> None:
+        ClientEndpointFactory()
+        first, second = UserProfileFactory.create_batch(2)
+        forget()
+        with transaction.atomic():
+            first.save()
+            with pytest.raises(ZeroDivisionError), transaction.atomic():
+                second.save()
+                raise ZeroDivisionError
+            second.city = "Wien"
+            second.save()
+        assert Push.objects.get(profile=second).payload is not None
+        assert Push.objects.count() == 2
+
+    def test_never_reaches_into_the_next_one(self) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        forget()
+        for _ in range(2):
+            with transaction.atomic():
+                profile.save()
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            profile.save()
+            raise ZeroDivisionError
+        profile.save()
+        assert Push.objects.count() == 3
+
+    def test_keeps_the_weightier_tier_event(self) -> None:
+        ClientEndpointFactory()
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        forget()
+        membership = TierMembership.objects.get(profile=profile)
+        with transaction.atomic():
+            membership.assigned_by_event = "jump"
+            membership.save()
+            membership.assigned_by_event = "update"
+            membership.save()
+        assert [body["tierInfo"]["assignedByEvent"] for body in bodies()] == ["jump"]
+
+    def test_lets_a_mere_profile_save_keep_no_old_event(self) -> None:
+        ClientEndpointFactory()
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        forget()
+        membership = TierMembership.objects.get(profile=profile)
+        with transaction.atomic():
+            profile.save()
+            membership.assigned_by_event = "update"
+            membership.save()
+        assert [body["tierInfo"]["assignedByEvent"] for body in bodies()] == ["update"]
+
+
+class TestBulkWrites:
+    def test_update_pushes_each_matching_profile_once(self) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory.create_batch(3, city="Graz")
+        UserProfileFactory(city="Linz")
+        forget()
+        UserProfile.objects.filter(city="Graz").update(city="Wien")
+        assert [body["city"] for body in bodies()] == ["Wien"] * 3
+
+    def test_bulk_create_pushes_and_starts_the_tiers(self) -> None:
+        ClientEndpointFactory()
+        TierProgramFactory()
+        UserProfile.objects.bulk_create([UserProfile(user_name="a"), UserProfile(user_name="b")])
+        assert [body["fanLevelName"] for body in bodies()] == ["Tier 1"] * 2
+
+    def test_bulk_create_that_ignores_conflicts_pushes_what_was_inserted(self) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory(third_party_id="T-1")
+        forget()
+        rows = [UserProfile(third_party_id="T-1"), UserProfile(third_party_id="T-2")]
+        UserProfile.objects.bulk_create(rows, ignore_conflicts=True)
+        assert [body["thirdPartyId"] for body in bodies()] == ["T-2"]
+
+    def test_bulk_update_pushes_once(self) -> None:
+        ClientEndpointFactory()
+        profiles = UserProfileFactory.create_batch(2)
+        forget()
+        for profile in profiles:
+            profile.city = "Wien"
+        UserProfile.objects.bulk_update(profiles, ["city"])
+        assert [body["city"] for body in bodies()] == ["Wien"] * 2
+
+    def test_a_very_large_one_records_pushes_without_bodies(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(record, "SNAPSHOTS_AT_MOST", 2)
+        ClientEndpointFactory()
+        UserProfileFactory.create_batch(3)
+        forget()
+        UserProfile.objects.update(city="Wien")
+        assert set(Push.objects.values_list("payload", "sequence", "trigger")) == {(None, None, "updated")}
+        assert set(Delivery.objects.values_list("priority", flat=True)) == {2}
+
+    def test_a_slice_can_not_be_updated_and_nothing_is_recorded(self) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        forget()
+        with pytest.raises(TypeError):
+            UserProfile.objects.all()[:1].update(city="Wien")
+        assert not Push.objects.exists()
+
+
+class TestTiersAndUsers:
+    def test_a_saved_membership_is_pushed(self) -> None:
+        ClientEndpointFactory()
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        forget()
+        profile.tier_membership.save()
+        assert Push.objects.get().trigger == "tier"
+
+    def test_a_deleted_membership_is_pushed_as_a_member_without_a_tier(self) -> None:
+        ClientEndpointFactory()
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        forget()
+        profile.tier_membership.delete()
+        (body,) = bodies()
+        assert (body["fanLevelName"], body["tierInfo"]["currentLevel"]) == (None, None)
+
+    def test_the_linked_users_values_follow_and_are_pushed(self) -> None:
+        ClientEndpointFactory()
+        user = get_user_model().objects.create_user("ada", "ada@example.com", first_name="Ada")
+        profile = UserProfileFactory(user=user, email_address=None)
+        assert bodies()[0]["emailAddress"] == "ada@example.com"
+        forget()
+        user.first_name = "Augusta"
+        user.save()
+        profile.refresh_from_db()
+        assert profile.first_name == "Augusta"
+        assert Push.objects.get().trigger == "user"
+
+    def test_a_user_without_a_profile_is_nobody_here(self) -> None:
+        ClientEndpointFactory()
+        get_user_model().objects.create_user("ada")
+        assert not Push.objects.exists()
+
+    def test_a_deleted_user_leaves_the_profile(self) -> None:
+        user = get_user_model().objects.create_user("ada")
+        profile = UserProfileFactory(user=user)
+        user.delete()
+        profile.refresh_from_db()
+        assert (profile.user, profile.user_name) == (None, "ada")
+
+
+class TestSequence:
+    def test_rises_with_every_push_of_a_profile(self) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        for _ in range(20):
+            profile.save()
+        sequences = list(Push.objects.order_by("pk").values_list("sequence", flat=True))
+        assert sequences == sorted(set(sequences))
+
+    def test_never_falls_back_because_of_a_stale_instance(self) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        stale = UserProfile.objects.get(pk=profile.pk)
+        UserProfile._base_manager.filter(pk=profile.pk).update(push_sequence=2**60)
+        stale.save()
+        assert Push.objects.order_by("pk").last().sequence == 2**60 + 1
+
+    def test_comes_with_the_date_of_the_update(self) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory()
+        before = UserProfile.objects.get().date_last_updated
+        UserProfile.objects.filter(pk=profile.pk).update(city="Wien")
+        profile.refresh_from_db()
+        assert profile.date_last_updated > before
+        assert bodies()[-1]["dateLastUpdated"] == int(profile.date_last_updated.timestamp())
+
+
+class TestASaveNeverFails:
+    @pytest.mark.parametrize("serializer", [RaisingSerializer, QueryBreakingSerializer, WrongSerializer])
+    def test_because_of_a_serializer(self, serializer: type) -> None:
+        ClientEndpointFactory()
+        with override_settings(LIVE_PUSH={"PAYLOAD_SERIALIZER": f"{__name__}.{serializer.__name__}"}):
+            profile = UserProfileFactory()
+        assert UserProfile.objects.filter(pk=profile.pk).exists()
+        delivery = Delivery.objects.get()
+        assert (delivery.status, delivery.reason) == ("failed", "payload")
+        assert delivery.push.error
+
+    def test_because_of_custom_data_that_is_no_object(self) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory(custom_data=[1, 2])
+        delivery = Delivery.objects.get()
+        assert (delivery.status, delivery.reason) == ("failed", "payload")
+        assert "customData" in delivery.push.error
+
+    def test_and_a_later_save_in_the_same_commit_mends_the_push(self) -> None:
+        ClientEndpointFactory()
+        with transaction.atomic():
+            profile = UserProfileFactory(custom_data=[1, 2])
+            profile.custom_data = {"a": "b"}
+            profile.save()
+        assert Delivery.objects.get().status == "pending"
+
+    def test_because_the_engine_raises_when_woken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(using: str) -> None:
+            raise OSError("no broker")
+
+        monkeypatch.setattr("live_push.engines.wake", broken)
+        ClientEndpointFactory()
+        UserProfileFactory()
+        assert Delivery.objects.get().status == "pending"
+
+
+class TestCost:
+    @pytest.mark.parametrize("endpoints", [1, 5, 20])
+    def test_an_update_costs_five_statements_however_many_endpoints_there_are(self, endpoints: int) -> None:
+        ClientEndpointFactory.create_batch(endpoints)
+        profile = UserProfileFactory()
+        assert len(statements(profile.save)) == 5
+        assert Delivery.objects.count() == 2 * endpoints
+
+    @pytest.mark.parametrize("endpoints", [1, 20])
+    @pytest.mark.parametrize("profiles", [1, 50])
+    def test_a_bulk_update_costs_six_statements(self, endpoints: int, profiles: int) -> None:
+        ClientEndpointFactory.create_batch(endpoints)
+        UserProfileFactory.create_batch(profiles)
+        assert len(statements(lambda: UserProfile.objects.update(city="Wien"))) == 6
+
+    def test_a_resave_in_the_same_commit_costs_a_bounded_number_of_statements(self) -> None:
+        ClientEndpointFactory.create_batch(5)
+        profile = UserProfileFactory()
+
+        def twice() -> None:
+            with transaction.atomic():
+                profile.save()
+                profile.save()
+
+        assert len(statements(twice)) <= 15
+
+
+def test_the_outbox_rows_are_written_with_the_change_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> int:
+        raise OSError("the outbox can't be written")
+
+    ClientEndpointFactory()
+    profile = UserProfileFactory(city="Graz")
+    monkeypatch.setattr(record, "fan_out", broken)
+    profile.city = "Wien"
+    with pytest.raises(OSError, match="outbox"):
+        profile.save()
+    profile.refresh_from_db()
+    assert profile.city == "Graz"

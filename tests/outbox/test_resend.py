@@ -1,0 +1,188 @@
+"""Pushes without a body: the current state, drawn when it is first sent."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from live_push import api
+from live_push.models import Confirmation, Delivery, Push, UserProfile
+from live_push.models.clock import stopped
+from live_push.outbox import resend
+from live_push.outbox.stale import lacking
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.support import START, deliver, status
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def sent(requests: list[Any]) -> list[str]:
+    return [json.loads(request.body)["city"] for request in requests]
+
+
+def test_a_resend_is_drawn_when_it_is_sent() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory(city="Graz")
+    deliver()
+    api.push_profile(profile)
+    assert Push.objects.get(trigger="resend").payload is None
+    UserProfile._base_manager.update(city="Wien")
+    assert sent(deliver()) == ["Wien"]
+
+
+def test_a_drawn_resend_keeps_its_body_for_every_retry() -> None:
+    ClientEndpointFactory()
+    with stopped(START):
+        profile = UserProfileFactory(city="Graz")
+        deliver()
+        api.push_profile(profile)
+        (first,) = deliver(status(404))
+        UserProfile._base_manager.update(city="Wien")
+    with stopped(START + timedelta(seconds=10)):
+        (second,) = deliver()
+    assert first.body == second.body
+
+
+def test_a_resend_goes_to_every_endpoint_with_one_body_and_one_sequence() -> None:
+    ClientEndpointFactory.create_batch(3)
+    profile = UserProfileFactory()
+    deliver()
+    api.push_profile(profile)
+    requests = deliver()
+    assert len({request.body for request in requests}) == 1
+    assert len({request.headers["live-push-sequence"] for request in requests}) == 1
+    assert len(requests) == 3
+
+
+def test_a_resend_is_no_update_of_the_profile() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory()
+    deliver()
+    before = UserProfile.objects.get()
+    api.push_profile(profile)
+    deliver()
+    after = UserProfile.objects.get()
+    assert (before.date_last_updated, before.changed_sequence) == (after.date_last_updated, after.changed_sequence)
+    assert after.push_sequence > before.push_sequence
+
+
+def test_a_resend_to_one_endpoint_leaves_the_others_up_to_date() -> None:
+    one, other = ClientEndpointFactory.create_batch(2)
+    profile = UserProfileFactory()
+    deliver()
+    assert api.push_profile(profile, endpoints=[one]) == 1
+    deliver()
+    assert not UserProfile.objects.stale(one.pk).exists()
+    assert not UserProfile.objects.stale(other.pk).exists()
+
+
+def test_a_newer_update_makes_a_waiting_resend_pointless() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory(city="Graz")
+    deliver()
+    api.push_profile(profile)
+    profile.city = "Wien"
+    profile.save()
+    assert sent(deliver()) == ["Wien"]
+    assert Delivery.objects.get(push__trigger="resend").reason == "superseded"
+
+
+def test_a_resend_does_not_overtake_an_update_that_waits() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory(city="Graz")
+    api.push_profile(profile)
+    assert [json.loads(request.body)["city"] for request in deliver()] == ["Graz", "Graz"]
+    sequences = list(Push.objects.order_by("pk").values_list("sequence", flat=True))
+    assert sequences == sorted(sequences)
+
+
+def test_an_inactive_endpoint_is_not_resent_to() -> None:
+    endpoint = ClientEndpointFactory(is_active=False)
+    profile = UserProfileFactory()
+    assert api.push_profile(profile, endpoints=[endpoint]) == 0
+    assert not Push.objects.exists()
+
+
+def test_a_resend_whose_payload_can_not_be_built_fails_with_the_sentence() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory()
+    deliver()
+    UserProfile._base_manager.update(custom_data=[1])
+    api.push_profile(profile)
+    assert deliver() == []
+    delivery = Delivery.objects.get(push__trigger="resend")
+    assert (delivery.status, delivery.reason) == ("failed", "payload")
+
+
+def test_many_profiles_are_resent_in_a_bounded_number_of_statements(django_assert_max_num_queries: Any) -> None:
+    ClientEndpointFactory.create_batch(5)
+    UserProfileFactory.create_batch(30)
+    with django_assert_max_num_queries(12):
+        assert api.push_profiles(UserProfile.objects.all()) == 150
+
+
+class TestLacking:
+    def test_is_who_was_never_sent_or_is_behind(self) -> None:
+        endpoint = ClientEndpointFactory()
+        fine, behind = UserProfileFactory.create_batch(2)
+        deliver()
+        UserProfile._base_manager.filter(pk=behind.pk).update(changed_sequence=2**61)
+        endpoint.is_active = False
+        endpoint.save()
+        never = UserProfileFactory()
+        ids = [fine.pk, behind.pk, never.pk]
+        assert lacking(ids, endpoint, using="default") == [behind.pk, never.pk]
+
+    def test_leaves_out_whose_current_state_waits_already(self) -> None:
+        endpoint = ClientEndpointFactory()
+        profile = UserProfileFactory()
+        assert lacking([profile.pk], endpoint, using="default") == []
+
+    def test_by_digest_finds_what_raw_sql_changed(self) -> None:
+        endpoint = ClientEndpointFactory()
+        profile = UserProfileFactory()
+        deliver()
+        UserProfile._base_manager.update(city="changed by raw SQL")
+        assert lacking([profile.pk], endpoint, using="default") == []
+        assert lacking([profile.pk], endpoint, using="default", verify=True) == [profile.pk]
+
+    def test_by_digest_overlooks_the_id_that_the_endpoint_gave(self) -> None:
+        endpoint, other = ClientEndpointFactory(capturing=True), ClientEndpointFactory()
+        profile = UserProfileFactory()
+        deliver(status(200, b'{"third_party_id": "T-1"}'))
+        assert lacking([profile.pk], endpoint, using="default", verify=True) == []
+        assert lacking([profile.pk], other, using="default", verify=True) == [profile.pk]
+
+    def test_by_digest_overlooks_the_order_of_custom_keys(self) -> None:
+        endpoint = ClientEndpointFactory()
+        profile = UserProfileFactory(custom_data={"a": 1, "b": 2})
+        deliver()
+        UserProfile._base_manager.update(custom_data={"b": 2, "a": 1})
+        assert lacking([profile.pk], endpoint, using="default", verify=True) == []
+
+
+def test_a_draw_fills_each_push_once() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory()
+    deliver()
+    api.push_profile(profile)
+    push = Push.objects.get(trigger="resend")
+    resend.draw([push.pk], using="default")
+    drawn = Push.objects.get(pk=push.pk)
+    resend.draw([push.pk], using="default")
+    assert Push.objects.get(pk=push.pk).sequence == drawn.sequence
+    assert Delivery.objects.get(push=push).position == drawn.sequence
+
+
+@override_settings(LIVE_PUSH={"ENCRYPT_PAYLOADS": True})
+def test_a_resend_works_with_encrypted_payloads() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory(city="Graz")
+    deliver()
+    api.push_profile(profile)
+    assert sent(deliver()) == ["Graz"]
+    assert Confirmation.objects.count() == 1

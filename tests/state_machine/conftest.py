@@ -1,0 +1,21 @@
+"""The cast of the state machine's tests."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .connections import further_connections
+from .machine import HOST, WORKERS, Outbox
+
+
+@pytest.fixture(autouse=True)
+def _cast(transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # So that the same steps lead to the same rows in the same order.
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=next(Outbox.numbers), version=4))
+    settings.LIVE_PUSH = {"RETRY_POLICIES": {"brief": [1, 5]}}
+    with further_connections(HOST, *WORKERS):
+        yield

@@ -1,0 +1,374 @@
+"""Everything that can happen to the outbox, in any order, with two workers, crashes and lost connections between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from django.apps import apps
+from django.core.management.color import no_style
+from django.db import DatabaseError, InterfaceError, connections, transaction
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from live_push import conf
+from live_push.delivery import retry
+from live_push.models import ClientEndpoint, Delivery, EndpointHealth, Ordering, UserProfile
+from live_push.models.clock import db_now, stopped
+from live_push.outbox import reopen, resend
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.support import START
+
+from . import promises
+from .connections import Crash, at_statement, crash, lost_commit, lost_connection
+from .played_worker import PlayedWorker
+from .wire import ANSWERS, Flight, Wire
+
+OPERATOR, HOST, WORKERS = "default", "host", ("first", "second")
+MOST_PROFILES = 4
+
+some = st.integers(0, 11)
+"""Picks one of however many there are."""
+statement = st.integers(1, 30)
+worker = st.sampled_from(WORKERS)
+answers = st.sampled_from(["ok", "ok", "ok", *ANSWERS])
+interruptions = st.sampled_from(["turn", "keep house", "save", "disable", "enable", "redeliver", "delete"])
+
+
+class Outbox(RuleBasedStateMachine):
+    """The real outbox, settlement and pipeline on a real database; the clients and the clock are played."""
+
+    numbers = count(1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        Outbox.numbers = count(1)
+        self.wire = Wire()
+        self.workers = {alias: PlayedWorker(alias, self.wire) for alias in WORKERS}
+        self.cities = 0
+        self.caps: dict[int, int] = {}
+        self.members: list[int] = []
+        self.long_transaction = ExitStack()
+        self._clock = ExitStack()
+        self._move_clock_to(START)
+
+    # The cast
+
+    @initialize(
+        orderings=st.lists(st.sampled_from(Ordering.values), min_size=1, max_size=2),
+        policies=st.lists(st.sampled_from(["crowdtwist", "brief"]), min_size=2, max_size=2),
+        cap=st.integers(1, 3),
+        captures=st.booleans(),
+        rate=st.sampled_from([None, None, 2.0]),
+        members=st.integers(1, 3),
+    )
+    def open_for_business(
+        self, orderings: list[str], policies: list[str], cap: int, captures: bool, rate: float | None, members: int
+    ) -> None:
+        for number, (ordering, policy) in enumerate(zip(orderings, policies, strict=False)):
+            endpoint = ClientEndpointFactory(
+                ordering=ordering,
+                retry_policy=policy,
+                max_in_flight=cap,
+                capture_third_party_id=captures and number == 0,
+                rate_limit_per_second=rate,
+            )
+            self.caps[endpoint.pk] = cap
+        UserProfileFactory.create_batch(members, city=self._city())
+
+    # The host project saves
+
+    @precondition(lambda self: self.is_host_free and len(self.members) < MOST_PROFILES)
+    @rule()
+    def create(self) -> None:
+        self._host(lambda: UserProfileFactory(city=self._city()))
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some, times=st.integers(1, 2))
+    def save(self, one: int, times: int) -> None:
+        with transaction.atomic(using=HOST):
+            for _ in range(times):
+                self._save(one)
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some, other=some, before=st.booleans(), after=st.booleans())
+    def save_around_a_rolled_back_savepoint(self, one: int, other: int, before: bool, after: bool) -> None:
+        with transaction.atomic(using=HOST):
+            if before:
+                self._save(one)
+            with suppress(_RollBack), transaction.atomic(using=HOST):
+                self._save(other)
+                raise _RollBack
+            if after:
+                self._save(one)
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some)
+    def roll_a_save_back(self, one: int) -> None:
+        with suppress(_RollBack), transaction.atomic(using=HOST):
+            self._save(one)
+            raise _RollBack
+
+    @precondition(lambda self: self.is_host_free)
+    @rule()
+    def update_all(self) -> None:
+        self._host(lambda: UserProfile.objects.using(HOST).order_by("pk").update(city=self._city()))
+
+    # On SQLite nobody else could write meanwhile.
+    @precondition(lambda self: self.is_host_free and self.members and connections[HOST].vendor != "sqlite")
+    @rule(one=some)
+    def begin_a_long_transaction(self, one: int) -> None:
+        self.long_transaction.enter_context(transaction.atomic(using=HOST))
+        self._save(one)
+
+    @precondition(lambda self: not self.is_host_free)
+    @rule(commit=st.booleans())
+    def end_the_long_transaction(self, commit: bool) -> None:
+        transaction.set_rollback(not commit, using=HOST)
+        self.long_transaction.close()
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some)
+    def delete(self, one: int) -> None:
+        self._host(lambda: self._member(one).delete())
+
+    # Workers work
+
+    @rule(alias=worker)
+    def turn(self, alias: str) -> None:
+        self._guarded(alias, self.workers[alias].turn)
+
+    @rule(alias=worker)
+    def keep_house(self, alias: str) -> None:
+        self._guarded(alias, self.workers[alias].keep_house)
+
+    @rule(alias=worker, number=statement)
+    def turn_and_crash(self, alias: str, number: int) -> None:
+        try:
+            with at_statement(alias, number, crash):
+                self._guarded(alias, self.workers[alias].turn)
+        except Crash:
+            connections[alias].close()
+            self._replace(alias)
+
+    @rule(alias=worker, number=statement)
+    def turn_and_lose_the_connection(self, alias: str, number: int) -> None:
+        with lost_connection(alias, number):
+            self._guarded(alias, self.workers[alias].turn)
+
+    @rule(alias=worker, number=st.integers(1, 6))
+    def turn_and_lose_a_commit(self, alias: str, number: int) -> None:
+        with lost_commit(alias, number):
+            self._guarded(alias, self.workers[alias].turn)
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(alias=worker, number=statement, what=interruptions, one=some)
+    def turn_and_be_interrupted(self, alias: str, number: int, what: str, one: int) -> None:
+        """Between two statements of one worker, something happens on another connection."""
+        (other,) = set(WORKERS) - {alias}
+        actions: dict[str, Callable[[], Any]] = {
+            "turn": lambda: self._guarded(other, self.workers[other].turn),
+            "keep house": lambda: self._guarded(other, self.workers[other].keep_house),
+            "save": lambda: self._host(lambda: self._save(one)),
+            "delete": lambda: self._host(lambda: self._member(one).delete()),
+            "disable": lambda: self._switch(one, False),
+            "enable": lambda: self._switch(one, True),
+            "redeliver": self._redeliver,
+        }
+        with at_statement(alias, number, actions[what]):
+            self._guarded(alias, self.workers[alias].turn)
+
+    @rule(alias=worker)
+    def kill(self, alias: str) -> None:
+        self._replace(alias)
+
+    @rule(alias=worker)
+    def stop(self, alias: str) -> None:
+        worker = self.workers[alias]
+        for flight in list(worker.flights):
+            if flight.result is None:
+                self.wire.decide(flight, "ok")
+            worker.land(flight)
+        self._guarded(alias, worker.pipeline.drain)
+        self._replace(alias)
+
+    # Clients answer
+
+    @precondition(lambda self: self.wire.undecided)
+    @rule(one=some, answer=answers)
+    def decide(self, one: int, answer: str) -> None:
+        self.wire.decide(_one_of(self.wire.undecided, one), answer)
+
+    @precondition(lambda self: self.wire.undecided)
+    @rule(answer=st.sampled_from(["error", "reset", "ok"]))
+    def answer_all_alike(self, answer: str) -> None:
+        for flight in self.wire.undecided:
+            self.wire.decide(flight, answer)
+            self._land(flight)
+
+    @precondition(lambda self: self.wire.decided)
+    @rule(one=some)
+    def land(self, one: int) -> None:
+        self._land(_one_of(self.wire.decided, one))
+
+    # Time passes
+
+    @rule(seconds=st.sampled_from([0.5, 3, 10, 20, 46, 61, 700, 3600, 8 * 3600]), processed=st.booleans())
+    def pass_time(self, seconds: float, processed: bool) -> None:
+        if not self.is_host_free and seconds > 60:
+            # Whoever keeps a transaction open for an hour has other troubles.
+            self.end_the_long_transaction(commit=processed)
+        self._move_clock_to(db_now(OPERATOR) + timedelta(seconds=seconds))
+        self.wire.time_out(processed=processed)
+
+    # Operators operate
+
+    @rule(one=some, active=st.booleans())
+    def switch(self, one: int, active: bool) -> None:
+        self._switch(one, active)
+
+    @rule()
+    def redeliver(self) -> None:
+        self._redeliver()
+
+    @precondition(lambda self: self.members)
+    @rule(one=some, later=st.booleans())
+    def resend(self, one: int, later: bool) -> None:
+        due_at = db_now(OPERATOR) + timedelta(minutes=30) if later else None
+        self._guarded(OPERATOR, lambda: resend.record([_one_of(self.members, one)], using=OPERATOR, due_at=due_at))
+
+    @rule(one=some, ordering=st.sampled_from(Ordering.values))
+    def change_the_ordering(self, one: int, ordering: str) -> None:
+        ClientEndpoint.objects.filter(pk=_one_of(sorted(self.caps), one)).update(ordering=ordering)
+
+    # The promise
+
+    @invariant()
+    def rows_and_requests_keep_the_promise(self) -> None:
+        self.members = list(UserProfile.objects.order_by("pk").values_list("pk", flat=True))
+        promises.columns_agree_with_the_status()
+        promises.no_pair_has_two_in_flight(self.wire)
+        promises.the_cap_holds(self.wire, self.caps)
+        promises.clients_never_saw_older_after_newer(self.wire)
+        policies = {
+            row.pk: retry.policy(row.endpoint.retry_policy, conf.current().RETRY_POLICIES)
+            for row in Delivery.objects.select_related("endpoint")
+        }
+        promises.attempts_stay_within_the_schedule(self.wire, policies)
+
+    def teardown(self) -> None:
+        try:
+            if self.caps:
+                self._come_to_rest()
+                promises.every_attempt_is_in_the_log()
+                promises.nothing_is_missing(self.wire)
+        finally:
+            self.long_transaction.close()
+            self._clock.close()
+            _empty_tables()
+
+    def _come_to_rest(self) -> None:
+        """From now on everybody is well."""
+        if not self.is_host_free:
+            self.end_the_long_transaction(commit=True)
+        for number in range(len(self.caps)):
+            self._switch(number, True)
+        self._empty_the_outbox()
+        self._move_clock_to(db_now(OPERATOR) + timedelta(minutes=90))
+        self._empty_the_outbox()
+
+    def _empty_the_outbox(self) -> None:
+        for _ in range(300):
+            for worker in self.workers.values():
+                worker.keep_house()
+                while worker.turn():
+                    self.rows_and_requests_keep_the_promise()
+            for flight in list(self.wire.flights):
+                if flight.result is None:
+                    self.wire.decide(flight, "ok")
+                self._land(flight)
+            idle = all(worker.pipeline.is_idle for worker in self.workers.values())
+            if idle and not Delivery.objects.live().exists():
+                return
+            self._move_clock_to(self._next_event())
+        raise AssertionError(f"It never comes to rest: {list(Delivery.objects.live().values())}")
+
+    def _next_event(self) -> datetime:
+        live = Delivery.objects.live()
+        moments = [
+            *live.values_list("next_attempt_at", flat=True),
+            *live.values_list("leased_until", flat=True),
+            *EndpointHealth.objects.values_list("rests_until", flat=True),
+        ]
+        now = db_now(OPERATOR)
+        later = [moment for moment in moments if moment is not None and moment > now]
+        return min(later, default=now) + timedelta(seconds=0.6)
+
+    # Small helpers
+
+    def _move_clock_to(self, moment: datetime) -> None:
+        self._clock.close()
+        self._clock.enter_context(stopped(moment))
+
+    def _city(self) -> str:
+        self.cities += 1
+        return f"city {self.cities}"
+
+    @property
+    def is_host_free(self) -> bool:
+        return not connections[HOST].in_atomic_block
+
+    def _member(self, number: int) -> UserProfile:
+        return UserProfile.objects.using(HOST).get(pk=_one_of(self.members, number))
+
+    def _save(self, number: int) -> None:
+        member = self._member(number)
+        member.city = self._city()
+        member.save()
+
+    def _host(self, action: Callable[[], Any]) -> None:
+        """Where another actor is in the middle of something, the host would have to wait: it gives up instead."""
+        with suppress(DatabaseError, UserProfile.DoesNotExist):
+            action()
+
+    def _guarded(self, alias: str, step: Callable[[], Any]) -> None:
+        """As the worker's loop does: whatever the database does, the worker goes on with a new connection."""
+        try:
+            step()
+        except (DatabaseError, InterfaceError):
+            connections[alias].close()
+
+    def _land(self, flight: Flight) -> None:
+        for worker in self.workers.values():
+            if flight in worker.flights:
+                worker.land(flight)
+
+    def _replace(self, alias: str) -> None:
+        self.workers[alias].vanish()
+        self.workers[alias] = PlayedWorker(alias, self.wire)
+
+    def _switch(self, number: int, active: bool) -> None:
+        rows = ClientEndpoint.objects.filter(pk=_one_of(sorted(self.caps), number))
+        self._guarded(OPERATOR, lambda: rows.update(is_active=active))
+
+    def _redeliver(self) -> None:
+        ids = list(Delivery.objects.values_list("pk", flat=True))
+        self._guarded(OPERATOR, lambda: reopen.redeliver(ids, using=OPERATOR))
+
+
+class _RollBack(Exception):  # noqa: N818  (it takes a transaction back, and is no error)
+    """Raised to take a transaction back."""
+
+
+def _one_of(items: list[Any], number: int) -> Any:
+    return items[number % len(items)]
+
+
+def _empty_tables() -> None:
+    """Ids begin anew too, so that the same steps lead to the same rows."""
+    connection = connections[OPERATOR]
+    tables = [model._meta.db_table for model in apps.get_app_config("live_push").get_models()]
+    connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables, reset_sequences=True))

@@ -1,0 +1,84 @@
+"""What several tests need: a client that answers by script, and a moved clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any
+
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+
+from live_push.delivery.result import Result
+from live_push.delivery.transport import Request
+from live_push.engines.base import run_once
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+OK = Result(status_code=200, body=b"{}", body_complete=True)
+
+
+def status(code: int, body: bytes = b"", **more: Any) -> Result:
+    """An answer with this status code."""
+    return Result(status_code=code, body=body, body_complete=True, **more)
+
+
+class ScriptedTransport:
+    """Stands for the client: records each request and answers with the next result, then with the last one for ever."""
+
+    def __init__(self, *results: Result | Callable[[Request], Result]) -> None:
+        self.requests: list[Request] = []
+        self._results = list(results) or [OK]
+
+    def send(self, request: Request) -> Result:
+        self.requests.append(request)
+        result = self._results.pop(0) if len(self._results) > 1 else self._results[0]
+        if not callable(result):
+            return result
+        try:
+            return result(request)
+        finally:
+            # A script that touches the database does so in a worker's thread, whose connection nobody else closes.
+            connections.close_all()
+
+    def close(self) -> None:
+        pass
+
+
+def deliver(*results: Result | Callable[[Request], Result]) -> list[Request]:
+    """Deliver what is due now, one at a time, to a client that answers so; returns the requests it got."""
+    transport = ScriptedTransport(*results)
+    run_once("default", threads=1, transport=transport, dice=lambda: 0.0)
+    return transport.requests
+
+
+class Terminal(StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def command(name: str, *arguments: object, code: int = 0, terminal: bool = False, **options: Any) -> tuple[str, str]:
+    """Run a management command, expect its exit code, and return what it printed on stdout and stderr."""
+    out, err = (Terminal(), Terminal()) if terminal else (StringIO(), StringIO())
+    left_with = 0
+    try:
+        call_command(name, *map(str, arguments), stdout=out, stderr=err, **options)
+    except CommandError as error:
+        left_with = error.returncode
+        err.write(str(error))
+    except SystemExit as leaving:
+        left_with = int(leaving.code or 0)
+    assert left_with == code, out.getvalue() + err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def statements(action: Callable[[], object]) -> list[str]:
+    """The SQL that an action runs on the default database, transaction control left out."""
+    with CaptureQueriesContext(connection) as captured:
+        action()
+    control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET ")
+    return [query["sql"] for query in captured if not query["sql"].lstrip().startswith(control)]

@@ -1,0 +1,162 @@
+"""What ``manage.py check`` says: each finding is shown to come, and not to come."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import checks as django_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connection
+from django.test import override_settings
+
+from live_push import checks, engines
+from live_push.delivery import transport
+from live_push.engines import Engine
+
+ROOT = Path(__file__).parents[1]
+
+
+def ids(found: list[django_checks.CheckMessage]) -> list[str]:
+    return [str(message.id) for message in found]
+
+
+def with_settings(**values: Any) -> list[str]:
+    """The ids that the check of the settings finds with these."""
+    with override_settings(LIVE_PUSH=values):
+        return ids(checks.settings_are_right(None))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        pytest.param({}, [], id="the defaults are right"),
+        pytest.param({"ENGIN": "x"}, ["live_push.E001"], id="an unknown key"),
+        pytest.param({"ALLOWED_PORTS": 443, "ENGINE": 1}, ["live_push.E001"] * 2, id="wrong types, each told"),
+        pytest.param({"ENGINE": "nowhere.Engine"}, ["live_push.E002"], id="an engine that leads nowhere"),
+        pytest.param({"ENGINE": "live_push.engines.worker.Missing"}, ["live_push.E002"], id="a class that isn't there"),
+        pytest.param({"TRANSPORT": "nowhere"}, ["live_push.E002"], id="a transport that leads nowhere"),
+        pytest.param({"PAYLOAD_SERIALIZER": "a.b"}, ["live_push.E002"], id="a serializer that leads nowhere"),
+        pytest.param({"ADMIN_BASE": "unfolded.admin.ModelAdmin"}, ["live_push.E002"], id="an admin that leads nowhere"),
+        pytest.param({"ENGINE": "tests.broken_module.Engine"}, ["live_push.E002"], id="a module that raises"),
+        pytest.param({"USER_FIELDS": {"first_name": "first_name"}}, [], id="user fields that exist"),
+        pytest.param({"USER_FIELDS": {"firstName": "first_name"}}, ["live_push.E003"], id="no such profile attribute"),
+        pytest.param({"USER_FIELDS": {"first_name": "given"}}, ["live_push.E003"], id="no such user attribute"),
+        pytest.param({"ENGINE": "nowhere.Engine", "ENGIN": 1}, ["live_push.E001"], id="first things first"),
+    ],
+)
+def test_the_settings_are_judged(values: dict[str, Any], found: list[str]) -> None:
+    assert with_settings(**values) == found
+
+
+class ComplainingEngine(Engine):
+    def check(self) -> list[django_checks.CheckMessage]:
+        return [django_checks.Error("It is not well.", hint="Mend it.", id="shop.E042")]
+
+
+def test_the_engine_in_force_is_asked_too() -> None:
+    assert with_settings(ENGINE="tests.test_checks.ComplainingEngine") == ["shop.E042"]
+    engines._load.cache_clear()
+
+
+def test_the_installed_http_client_has_its_seams() -> None:
+    assert checks.http_client_has_its_seams(None) == []
+
+
+def test_an_http_client_without_them_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "missing_seams", lambda: ["HTTPSConnection._new_conn"])
+    (message,) = checks.http_client_has_its_seams(None)
+    assert (message.id, "_new_conn" in message.msg) == ("live_push.E004", True)
+
+
+class SplittingRouter:
+    """Puts the log elsewhere, as a host might think is a good idea."""
+
+    def db_for_write(self, model: type, **hints: object) -> str | None:
+        return "logs" if model.__name__ == "Delivery" else None
+
+
+def test_one_database_for_profile_and_outbox_is_right() -> None:
+    assert checks.outbox_is_in_the_profiles_database(None) == []
+
+
+def test_a_router_that_splits_them_is_an_error() -> None:
+    with override_settings(DATABASE_ROUTERS=["tests.test_checks.SplittingRouter"]):
+        assert ids(checks.outbox_is_in_the_profiles_database(None)) == ["live_push.E005"]
+
+
+@pytest.fixture
+def sqlite(db: None) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("It is about SQLite, on which the suite runs too.")
+
+
+@pytest.mark.usefixtures("sqlite")
+def test_sqlite_as_documented_is_right() -> None:
+    assert checks.sqlite_waits_its_turn(None, databases=["default"]) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"transaction_mode": None}, id="deferred transactions"),
+        pytest.param({"timeout": 4}, id="an impatient timeout"),
+    ],
+)
+@pytest.mark.usefixtures("sqlite")
+def test_sqlite_that_does_not_wait_is_a_warning(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {**connection.settings_dict["OPTIONS"], **change}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    (message,) = checks.sqlite_waits_its_turn(None, databases=["default"])
+    assert (message.id, "journal_mode=WAL" in (message.hint or "")) == ("live_push.W001", True)
+
+
+@pytest.mark.usefixtures("sqlite")
+def test_a_database_that_nobody_asked_about_is_left_alone() -> None:
+    assert checks.sqlite_waits_its_turn(None, databases=[]) == []
+    assert checks.sqlite_waits_its_turn(None, databases=None) == []
+
+
+@pytest.mark.django_db
+def test_other_databases_need_no_such_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "vendor", "postgresql")
+    assert checks.sqlite_waits_its_turn(None, databases=["default"]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        pytest.param({}, ["live_push.W002"], id="keys derived from the project's"),
+        pytest.param({"SECRET_KEYS": ["a key of its own"]}, [], id="keys of its own"),
+        pytest.param({"ENGIN": 1}, [], id="what can't be read is told elsewhere"),
+    ],
+)
+def test_keys_are_judged_at_deployment(values: dict[str, Any], found: list[str]) -> None:
+    with override_settings(LIVE_PUSH=values):
+        assert ids(checks.secrets_have_keys_of_their_own(None)) == found
+
+
+@pytest.mark.parametrize(("arguments", "told"), [((), False), (("--deploy",), True)], ids=["daily", "at deployment"])
+def test_check_itself_tells_it(arguments: tuple[str, ...], told: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with override_settings(LIVE_PUSH={}):
+        call_command("check", *arguments)
+    assert ("live_push.W002" in capsys.readouterr().err) == told
+
+
+def test_check_itself_refuses_an_unknown_key() -> None:
+    with override_settings(LIVE_PUSH={"ENGIN": 1}), pytest.raises(SystemCheckError, match=r"live_push\.E001"):
+        call_command("check")
+
+
+def test_every_finding_has_an_id_of_its_own_and_a_hint() -> None:
+    sources = [inspect.getsource(checks), *(path.read_text() for path in (ROOT / "live_push/engines").glob("*.py"))]
+    made = re.findall(r"(?:Error|Caution)\((.*?)\bid=\"(live_push\.[EW]\d{3})\"", "".join(sources), re.DOTALL)
+    assert sorted(id_ for _, id_ in made) == [
+        *(f"live_push.E00{number}" for number in range(1, 8)),
+        *(f"live_push.W00{number}" for number in range(1, 5)),
+    ]
+    assert all("hint=" in arguments for arguments, _ in made)

@@ -1,0 +1,145 @@
+"""The setting: what each key takes, what it refuses, and that it is read live."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from live_push import conf
+
+RIGHT = {
+    "ENGINE": ["shop.engines.Own"],
+    "AUTOSTART_WORKER": [None, True, False],
+    "SECRET_KEYS": [None, ["sixteen letters!"], ("sixteen letters!", "and another sixteen")],
+    "CONNECT_TIMEOUT_SECONDS": [1, 0.5],
+    "TOTAL_TIMEOUT_SECONDS": [1, 120.0],
+    "ALLOWED_PRIVATE_NETWORKS": [[], ["10.0.0.0/8"], ("127.0.0.1", "fd00::/8")],
+    "EXTRA_BLOCKED_NETWORKS": [[], ["203.0.113.0/24"]],
+    "ALLOWED_PORTS": [None, [], [443], (1, 65535)],
+    "CA_BUNDLE": [None, "/etc/ssl/own.pem"],
+    "TRANSPORT": ["shop.transport.Own"],
+    "PAYLOAD_SERIALIZER": ["shop.payload.Own"],
+    "RETRY_POLICIES": [{}, {"quick": [0, 1.5]}, {"quick": (5,)}],
+    "USER_FIELDS": [{}, {"first_name": "given_name"}],
+    "ENCRYPT_PAYLOADS": [True, False],
+    "ADMIN_BASE": ["shop.admin.Base"],
+    "RETENTION_SUCCEEDED_DAYS": [0, 7],
+    "RETENTION_FAILED_DAYS": [0, 90],
+}
+WRONG: dict[str, list[Any]] = {
+    "ENGINE": ["", None, 1],
+    "AUTOSTART_WORKER": ["yes", 1, 0],
+    "SECRET_KEYS": [[], ["short"], "sixteen letters!", [b"sixteen letters!"], {"sixteen letters!"}],
+    "CONNECT_TIMEOUT_SECONDS": [0, -1, "5", None, True, float("nan"), float("inf")],
+    "TOTAL_TIMEOUT_SECONDS": [0, -0.1, "15", None, True, float("nan"), float("inf")],
+    "ALLOWED_PRIVATE_NETWORKS": [None, "10.0.0.0/8", ["10.0.0.1/8"], ["localhost"], [10], [""]],
+    "EXTRA_BLOCKED_NETWORKS": [None, "10.0.0.0/8", ["300.0.0.0/8"], [None]],
+    "ALLOWED_PORTS": [443, ["443"], [0], [65536], [True], {443}],
+    "CA_BUNDLE": ["", False, 1],
+    "TRANSPORT": ["", None],
+    "PAYLOAD_SERIALIZER": ["", None],
+    "RETRY_POLICIES": [None, {"": [1]}, {"quick": []}, {"quick": [-1]}, {"quick": ["1"]}, {"quick": 5}, {1: [1]}],
+    "USER_FIELDS": [None, ["first_name"], {"first_name": ""}, {"first_name": None}],
+    "ENCRYPT_PAYLOADS": [None, 1, "yes"],
+    "ADMIN_BASE": ["", None],
+    "RETENTION_SUCCEEDED_DAYS": [-1, 1.5, None, True, "7"],
+    "RETENTION_FAILED_DAYS": [-1, 1.5, None, True, "90"],
+}
+
+
+def table(values: dict[str, list[Any]]) -> list[Any]:
+    return [pytest.param(key, value, id=f"{key}={value!r}") for key in values for value in values[key]]
+
+
+def test_every_key_is_in_the_tables() -> None:
+    known = [item.name for item in fields(conf.Settings)]
+    assert [*RIGHT] == known
+    assert [*WRONG] == known
+
+
+@pytest.mark.parametrize(("key", "value"), table(RIGHT))
+def test_a_right_value_is_taken_as_it_is(key: str, value: object) -> None:
+    assert conf.problems({key: value}) == []
+    with override_settings(LIVE_PUSH={key: value}):
+        assert getattr(conf.current(), key) == value
+
+
+@pytest.mark.parametrize(("key", "value"), table(WRONG))
+def test_a_wrong_value_is_one_sentence_that_names_the_key(key: str, value: object) -> None:
+    (sentence,) = conf.problems({key: value})
+    assert sentence.startswith(f"LIVE_PUSH['{key}'] must be ")
+    assert f"found {type(value).__name__}" in sentence
+
+
+def test_the_sentence_about_keys_holds_no_key() -> None:
+    (sentence,) = conf.problems({"SECRET_KEYS": ["short", "a long enough secret"]})
+    assert "short" not in sentence
+    assert "secret" not in sentence
+
+
+def test_every_default_is_right() -> None:
+    with override_settings(LIVE_PUSH={}):
+        current = conf.current()
+    assert conf.problems({item.name: getattr(current, item.name) for item in fields(current)}) == []
+
+
+def test_an_unknown_key_is_told_with_those_that_are_known() -> None:
+    (sentence,) = conf.problems({"ENGIN": "x"})
+    assert "unknown key 'ENGIN'" in sentence
+    assert "ENGINE, AUTOSTART_WORKER" in sentence
+
+
+def test_all_problems_are_told_at_once() -> None:
+    assert len(conf.problems({"ENGIN": "x", "ENGINE": None, "ALLOWED_PORTS": 443})) == 3
+
+
+@pytest.mark.parametrize("value", [None, [], "ENGINE", 5], ids=repr)
+def test_anything_but_a_dictionary_is_refused(value: object) -> None:
+    (sentence,) = conf.problems(value)
+    assert "must be a dictionary" in sentence
+
+
+@pytest.mark.parametrize("value", [None, {"ENGIN": "x"}, {1: 2}], ids=repr)
+def test_what_can_not_be_read_raises_the_same_sentences(value: Any) -> None:
+    with override_settings(LIVE_PUSH=value), pytest.raises(ImproperlyConfigured) as refusal:
+        conf.current()
+    assert str(refusal.value) == " ".join(conf.problems(value))
+
+
+def test_without_the_setting_all_is_default() -> None:
+    with override_settings():
+        from django.conf import settings
+
+        if hasattr(settings, "LIVE_PUSH"):
+            del settings.LIVE_PUSH
+        assert conf.configured() == {}
+        assert conf.current().ENGINE == "live_push.engines.worker.WorkerEngine"
+
+
+def test_the_setting_is_read_live() -> None:
+    for days in (1, 2):
+        with override_settings(LIVE_PUSH={"RETENTION_FAILED_DAYS": days}):
+            found = conf.current().RETENTION_FAILED_DAYS
+        assert found == days
+
+
+def test_a_default_that_is_changed_in_place_changes_nobody_elses() -> None:
+    with override_settings(LIVE_PUSH={}):
+        conf.current().ALLOWED_PRIVATE_NETWORKS.append("10.0.0.0/8")
+        conf.current().USER_FIELDS.clear()
+        assert conf.current().ALLOWED_PRIVATE_NETWORKS == []
+        assert conf.current().USER_FIELDS["email_address"] == "email"
+
+
+def test_keys_are_those_of_the_setting_newest_first() -> None:
+    with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the newest of keys", "the oldest of keys"]}):
+        assert conf.secret_keys() == ("the newest of keys", "the oldest of keys")
+
+
+def test_without_keys_the_projects_own_serve_with_their_fallbacks() -> None:
+    with override_settings(LIVE_PUSH={}, SECRET_KEY="the present one", SECRET_KEY_FALLBACKS=["the one before"]):
+        assert conf.secret_keys() == ("the present one", "the one before")
