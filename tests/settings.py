@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from zlib import crc32
 
 import environ
 
@@ -59,7 +60,9 @@ elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
     DATABASES["default"]["TEST"] = {"NAME": test_name}
 else:
     # A file, not memory: tests with threads and processes need a database that several connections share.
-    folder = Path(tempfile.gettempdir()) / f"live_push_tests_{os.getuid()}"
+    # One folder for each checkout, so that two of them can be tested at once.
+    checkout = crc32(str(Path(__file__).parent).encode())
+    folder = Path(tempfile.gettempdir()) / f"live_push_tests_{os.getuid()}_{checkout:x}"
     folder.mkdir(exist_ok=True)
     DATABASES["default"]["TEST"] = {"NAME": str(folder / f"{test_name}.sqlite3")}
     DATABASES["default"]["OPTIONS"] = {
