@@ -1,4 +1,4 @@
-"""Every way in which HTTP can fail, through the whole pipeline: a save, a claim, a real request, a verdict, a log row."""
+"""Every way in which HTTP can fail, through the whole pipeline: save, claim, request, verdict, log row."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ class Outbox(RuleBasedStateMachine):
                 if flight.result is None:
                     self.wire.decide(flight, "ok")
                 self._land(flight)
-            # Before time goes on: a verdict that is written after its lease is refused, and the client's yes is forgotten.
+            # Before time goes on: a verdict that comes after its lease is refused, and the client's yes forgotten.
             self._work()
             idle = all(worker.pipeline.is_idle for worker in self.workers.values())
             if idle and not Delivery.objects.live().exists():
