@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def running(*arguments: str, live_push: Mapping[str, Any], **environment: str) -> Iterator[None]:
+def running(
+    *arguments: str, live_push: Mapping[str, Any], stderr: int | None = None, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """``python -m …`` on the test database, with these settings of ours, stopped at the end."""
     process = subprocess.Popen(  # noqa: S603  (the tests' own words)
         [sys.executable, "-m", *arguments],
@@ -30,9 +32,10 @@ def running(*arguments: str, live_push: Mapping[str, Any], **environment: str) -
             "LIVE_PUSH_TEST_SETTINGS": json.dumps(live_push),
             **environment,
         },
+        stderr=stderr,
     )
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         try:
