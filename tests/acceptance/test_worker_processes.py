@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,12 +15,10 @@ from live_push.engines.base import sweep
 from live_push.https_server import EndpointServer, Hold
 from live_push.models import Attempt, Delivery, WorkerHeartbeat
 from live_push.models.clock import stopped
-from tests.engines.processes import running
+from tests.engines.processes import PATIENCE_SECONDS, eventually, running
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -32,14 +29,6 @@ def client() -> Iterator[EndpointServer]:
 
 def worker(client: EndpointServer) -> Any:
     return running("django", "live_push_worker", "--threads", "4", "-v", "0", live_push=client.settings)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does; nothing depends on how long it takes."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < until, f"{condition.__name__} did not come true."
-        time.sleep(0.05)
 
 
 def has_begun_to_stop() -> bool:

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from django.db import connection
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60
 
 
 @contextmanager
@@ -43,3 +45,11 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does; nothing depends on how long it takes."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < until, "It did not come true."
+        time.sleep(0.05)
