@@ -13,7 +13,8 @@ from django.dispatch import receiver
 
 from . import api, conf
 from .engines import autostart
-from .models import PushTrigger, TierMembership, UserProfile
+from .models import ClientEndpoint, EndpointHealth, PushTrigger, TierMembership, UserProfile
+from .models.endpoints import begin_health
 from .signals import endpoint_activated, profiles_changed
 from .tiers import service as tiers
 
@@ -81,6 +82,13 @@ def user_saved(sender: type, instance: Any, raw: bool, using: str, **kwargs: Any
 def _follow(profile_id: int, user: Any, *, using: str) -> None:
     values = {name: getattr(user, source) for name, source in conf.current().USER_FIELDS.items()}
     UserProfile._base_manager.using(using).filter(pk=profile_id).update(**values)
+
+
+@receiver(post_save, sender=ClientEndpoint, dispatch_uid="live_push.endpoint_loaded")
+def endpoint_loaded(instance: ClientEndpoint, raw: bool, using: str, **kwargs: Any) -> None:
+    """A fixture bypasses ``save()`` and may lack the health row, without which an endpoint is never claimed."""
+    if raw and not EndpointHealth.objects.using(using).filter(pk=instance.pk).exists():
+        begin_health([instance], using=using)
 
 
 @receiver(endpoint_activated, dispatch_uid="live_push.endpoint_activated")

@@ -13,6 +13,8 @@ from django.db.models import F, Model
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 
+from .guarded import Guarded
+
 NOON = time(12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,18 +44,8 @@ class OwnedDateTimeField(OwnedByDatabase, models.DateTimeField):  # type: ignore
     """A moment that only the outbox moves."""
 
 
-class ThirdPartyIdField(IdField):
-    """The client's id of a member.
-
-    ``save()`` writes it only where it was changed on that very instance: a form opened before a capture must not take
-    the captured id back. Blank is stored as null, because ids are unique where set.
-    """
-
-    def pre_save(self, model_instance: Model, add: bool) -> Any:
-        value = super().pre_save(model_instance, add)
-        if add or model_instance.third_party_id_changed():  # type: ignore[attr-defined]
-            return value
-        return F(self.attname)
+class ThirdPartyIdField(Guarded, IdField):
+    """The client's id of a member. Blank is stored as null, because ids are unique where set."""
 
     def get_prep_value(self, value: Any) -> Any:
         return super().get_prep_value(value) or None

@@ -75,6 +75,24 @@ class ClientEndpointQuerySet(models.QuerySet["ClientEndpoint"]):
 
     update.alters_data = True  # type: ignore[attr-defined]
 
+    def bulk_create(self, objs: Iterable[ClientEndpoint], *args: Any, **kwargs: Any) -> list[ClientEndpoint]:
+        """All or none: each is validated as a form would, because no ``save()`` sees it, and gets its health row.
+
+        Raises ``ValidationError``, with the name of the endpoint as a note, and ``ValueError`` for the options that
+        meet conflicts: a secret is bound to the row that it was encrypted for.
+        """
+        if args[1:] or kwargs.keys() - {"batch_size"}:
+            raise ValueError("Endpoints can't be created over existing ones: get() those that exist, and save() them.")
+        objs = list(objs)
+        with transaction.atomic(using=self.db, savepoint=False):
+            for endpoint in objs:
+                endpoint.refuse_nonsense()
+            created = super().bulk_create(objs, *args, **kwargs)
+            # Not every database tells the ids.
+            rows = self.model._base_manager.using(self.db).filter(uid__in=[endpoint.uid for endpoint in objs])
+            begin_health(list(rows), using=self.db)
+        return created
+
 
 def announce_switch(endpoint_id: int, *, was_active: bool, is_active: bool, using: str) -> None:
     """Note when an endpoint is switched off; announce when it is switched on again, in the same transaction."""
@@ -291,16 +309,20 @@ class ClientEndpoint(models.Model):
             rows = ClientEndpoint.objects.using(using).filter(pk=self.pk)
             was_active = locked(rows).values_list("is_active", flat=True).first()
             super().save(*args, **kwargs)
-            needs_credentials = self.credentials_problem() != ""
             if was_active is None:
-                EndpointHealth.objects.using(using).create(
-                    endpoint=self,
-                    inactive_since=None if self.is_active else DbNow(),
-                    needs_credentials=needs_credentials,
-                )
+                begin_health([self], using=using)
             else:
-                EndpointHealth.objects.using(using).filter(pk=self.pk).update(needs_credentials=needs_credentials)
+                health = EndpointHealth.objects.using(using).filter(pk=self.pk)
+                health.update(needs_credentials=self.credentials_problem() != "")
                 announce_switch(self.pk, was_active=was_active, is_active=self.is_active, using=using)
+
+    def refuse_nonsense(self) -> None:
+        """``full_clean()`` that says which endpoint it is about."""
+        try:
+            self.full_clean()
+        except ValidationError as error:
+            error.add_note(f"This is about the endpoint {self.name!r}.")
+            raise
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         """Normalises the URL before the other rules look at it."""
@@ -444,6 +466,18 @@ class EndpointHealth(models.Model):
     def breaker(self, breaker: Breaker) -> None:
         self.breaker_state, self.failures_in_row = breaker.state, breaker.failures_in_row
         self.rest_seconds, self.rests_until = breaker.rest_seconds, breaker.rests_until
+
+
+def begin_health(endpoints: Iterable[ClientEndpoint], *, using: str) -> None:
+    """Make the health rows of endpoints that are new: without one an endpoint is never claimed."""
+    EndpointHealth.objects.using(using).bulk_create(
+        EndpointHealth(
+            endpoint_id=endpoint.pk,
+            inactive_since=None if endpoint.is_active else DbNow(),
+            needs_credentials=endpoint.credentials_problem() != "",
+        )
+        for endpoint in endpoints
+    )
 
 
 class Confirmation(models.Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
@@ -20,6 +20,7 @@ from live_push.signals import profiles_changed
 
 from .clock import DbNow
 from .columns import BirthDateField, OwnedBigIntegerField, OwnedDateTimeField, ThirdPartyIdField
+from .guarded import GuardedBigIntegerField, GuardedDateField, RemembersStored
 from .locking import locked
 from .tiers import Tier
 
@@ -49,6 +50,8 @@ class UserProfileQuerySet(models.QuerySet["UserProfile"]):
             newest = self.model._base_manager.using(self.db).aggregate(newest=Max("pk"))["newest"] or 0
             created = super().bulk_create(objs, *args, **kwargs)
             ids = [profile.pk for profile in created if profile.pk is not None]
+            for profile in created:
+                profile.remember_stored()
             if len(ids) < len(created):
                 # With ignored conflicts the database does not say which rows it inserted: they are the newest ones.
                 newer = self.model._base_manager.using(self.db).filter(pk__gt=newest)
@@ -145,11 +148,15 @@ def _count(label: Any) -> models.BigIntegerField[int, int]:
     return models.BigIntegerField(label, default=0)
 
 
+def _points(label: Any) -> GuardedBigIntegerField:
+    return GuardedBigIntegerField(label, default=0)
+
+
 def _flag(label: Any, default: bool = False) -> models.BooleanField[bool, bool]:
     return models.BooleanField(label, default=default)
 
 
-class UserProfile(models.Model):
+class UserProfile(RemembersStored):
     """A member of the loyalty program; every save of it is pushed to every active endpoint."""
 
     user = models.OneToOneField(
@@ -190,14 +197,14 @@ class UserProfile(models.Model):
     activity_stream_opt_in = models.BooleanField(_("opted in to the activity stream"), null=True, blank=True)
     password_generated = _flag(_("password was generated"))
 
-    total_points = _count(_("total points"))
-    redeemable_points = _count(_("redeemable points"))
-    monthly_points = _count(_("points this month"))
+    total_points = _points(_("total points"))
+    redeemable_points = _points(_("redeemable points"))
+    monthly_points = _points(_("points this month"))
     # First day of the month that monthly_points belongs to.
-    monthly_points_period = models.DateField(null=True, blank=True, editable=False)
-    weekly_points = _count(_("points this week"))
+    monthly_points_period = GuardedDateField(null=True, blank=True, editable=False)
+    weekly_points = _points(_("points this week"))
     # Monday of the week that weekly_points belongs to.
-    weekly_points_period = models.DateField(null=True, blank=True, editable=False)
+    weekly_points_period = GuardedDateField(null=True, blank=True, editable=False)
     num_points_purchased = _count(_("points purchased"))
     fan_rank = models.BigIntegerField(_("rank"), null=True, blank=True, default=0)
 
@@ -259,22 +266,11 @@ class UserProfile(models.Model):
     def __str__(self) -> str:
         return self.user_name or f"#{self.pk}"
 
-    @classmethod
-    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
-        profile: Self = super().from_db(*args, **kwargs)
-        profile._remember_third_party_id()
-        return profile
-
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        super().refresh_from_db(*args, **kwargs)
-        self._remember_third_party_id()
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         # In autocommit post_save would run after the row's own commit: a crash in between would lose the push.
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):
             super().save(*args, **kwargs)
-        self._remember_third_party_id()
 
     def clean(self) -> None:
         super().clean()
@@ -282,13 +278,3 @@ class UserProfile(models.Model):
             custom_data("custom data", self.custom_data if self.custom_data is not None else {})
         except PayloadError as error:
             raise ValidationError({"custom_data": str(error)}) from None
-
-    def third_party_id_changed(self) -> bool:
-        """Whether the id was set on this very instance since it was read or saved."""
-        current = self.__dict__.get("third_party_id", models.DEFERRED)
-        return current is not models.DEFERRED and current != self.__dict__.get(
-            "_loaded_third_party_id", models.DEFERRED
-        )
-
-    def _remember_third_party_id(self) -> None:
-        self._loaded_third_party_id = self.__dict__.get("third_party_id", models.DEFERRED)

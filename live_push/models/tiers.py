@@ -68,7 +68,7 @@ class TierProgram(models.Model):
         default=1,
         help_text=_("Fixed only. A tier expires at this reset after it was assigned."),
     )
-    length = models.PositiveSmallIntegerField(_("length"), null=True, blank=True, help_text=_("Rolling only."))
+    length = models.PositiveIntegerField(_("length"), null=True, blank=True, help_text=_("Rolling only."))
     length_unit = models.CharField(
         _("length unit"), max_length=10, choices=LengthUnit.choices, default=LengthUnit.MONTHS
     )

@@ -191,6 +191,7 @@ def _refresh(profile: UserProfile, counters: Counters, member: TierMembership | 
     """Bring what the caller holds up to date, so that a later ``save()`` of it takes nothing back."""
     for name, value in asdict(counters).items():
         setattr(profile, name, value)
+    profile.remember_stored(COUNTERS)
     relation = UserProfile._meta.get_field("tier_membership")
     held = relation.get_cached_value(profile, default=None)
     if held is None or member is None:

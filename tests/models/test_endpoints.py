@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import IntegrityError, transaction
 from django.test import override_settings
 
-from live_push.models import ClientEndpoint
-from tests.factories import ClientEndpointFactory
+from live_push.models import ClientEndpoint, Delivery, EndpointHealth
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.support import OK, deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+KEY = "a-key-of-theirs"
 ALLOWED = [
     ("no authentication", {}),
     ("Basic", {"auth_method": "basic", "username": "u", "password": "p"}),
@@ -126,3 +130,70 @@ def test_a_local_name_is_allowed_where_private_networks_are() -> None:
 
 def test_the_text_form_is_the_name_never_the_address() -> None:
     assert str(endpoint()) == "crm"
+
+
+class TestManyAtOnce:
+    def test_they_are_sent_to_like_any_other(self) -> None:
+        with_key = endpoint(name="two", auth_method="api_key", api_key=KEY)
+        ClientEndpoint.objects.bulk_create([endpoint(name="one"), with_key])
+        UserProfileFactory()
+        assert sorted(request.headers.get("x-api-key", "") for request in deliver(OK)) == ["", KEY]
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"succeeded"}
+
+    def test_their_health_knows_what_it_has_to(self) -> None:
+        ClientEndpoint.objects.bulk_create([endpoint(), endpoint(name="off", is_active=False)])
+        known = EndpointHealth.objects.order_by("endpoint__name").values_list("endpoint__name", "needs_credentials")
+        assert list(known) == [("crm", False), ("off", False)]
+        assert EndpointHealth.objects.get(inactive_since__isnull=False).endpoint.name == "off"
+
+    def test_their_urls_are_stored_normalised(self) -> None:
+        ClientEndpoint.objects.bulk_create([endpoint(url="https://EXAMPLE.com./x")])
+        assert ClientEndpoint.objects.get().url == "https://example.com/x"
+
+    @pytest.mark.parametrize(
+        ("values", "field"), [pytest.param(values, field, id=remark) for remark, values, field, _word, _db in REFUSED]
+    )
+    def test_one_that_is_refused_keeps_all_of_them_out(self, values: dict[str, Any], field: str) -> None:
+        with pytest.raises(ValidationError) as refused:
+            ClientEndpoint.objects.bulk_create([endpoint(name="first"), endpoint(**values)])
+        assert field in refused.value.message_dict
+        assert refused.value.__notes__ == ["This is about the endpoint 'crm'."]
+        assert not ClientEndpoint.objects.exists()
+
+    def test_two_that_synchronize_ids_are_refused_by_the_database(self) -> None:
+        both = [endpoint(name=name, capture_third_party_id=True) for name in ("one", "two")]
+        with pytest.raises(IntegrityError), transaction.atomic():
+            ClientEndpoint.objects.bulk_create(both)
+        assert not EndpointHealth.objects.exists()
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"ignore_conflicts": True},
+            {"update_conflicts": True, "update_fields": ["url"], "unique_fields": ["name"]},
+        ],
+    )
+    def test_none_takes_the_place_of_another(self, options: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="save"):
+            ClientEndpoint.objects.bulk_create([endpoint()], **options)
+
+
+def test_one_from_a_fixture_without_its_health_is_sent_to(tmp_path: Path) -> None:
+    ClientEndpointFactory()
+    fixture = tmp_path / "endpoints.json"
+    call_command("dumpdata", "live_push.clientendpoint", output=str(fixture), verbosity=0)
+    ClientEndpoint.objects.all().delete()
+    for _ in range(2):
+        call_command("loaddata", str(fixture), verbosity=0)
+    UserProfileFactory()
+    assert len(deliver(OK)) == 1
+
+
+def test_a_fixture_brings_the_health_along(tmp_path: Path) -> None:
+    ClientEndpointFactory()
+    EndpointHealth.objects.update(failures_in_row=7)
+    fixture = tmp_path / "everything.json"
+    call_command("dumpdata", "live_push", output=str(fixture), verbosity=0)
+    ClientEndpoint.objects.all().delete()
+    call_command("loaddata", str(fixture), verbosity=0)
+    assert EndpointHealth.objects.get().failures_in_row == 7

@@ -10,7 +10,7 @@ from django.db.models.signals import post_save
 
 from live_push.exceptions import TierError
 from live_push.models import Tier, TierEvent, TierMembership, TierProgram, UserProfile
-from live_push.models.tiers import CAUSE_CHOICES, EVENT_CHOICES, check_ladder
+from live_push.models.tiers import CAUSE_CHOICES, EVENT_CHOICES, LONGEST, check_ladder
 from live_push.tiers import rules, service
 from tests.tiers.builders import utc
 from tests.tiers.conftest import ROLLING, YEARLY
@@ -177,3 +177,9 @@ def test_rows_say_what_they_are(member):
         f"#{member.pk}: Tier 1",
         f"#{member.pk}: start, None → Tier 1",
     ]
+
+
+def test_the_longest_timeframe_can_be_stored(db):
+    program = TierProgram.objects.create(name="Elite", timeframe="rolling", length=LONGEST, length_unit="days")
+    program.full_clean()
+    assert TierProgram.objects.get().length == LONGEST
