@@ -10,7 +10,6 @@ from django.db import router, transaction
 from django.db.models import QuerySet
 
 from . import engines
-from .chunks import chunks
 from .contract.schema import body_schema
 from .models import ClientEndpoint, Delivery, UserProfile
 from .outbox import erase as outbox_erase
@@ -31,8 +30,6 @@ __all__ = [
     "spend_points",
 ]
 
-ROWS_PER_TRANSACTION = 1000
-
 contract_schema = body_schema
 
 
@@ -42,15 +39,25 @@ def push_profile(profile: UserProfile, *, endpoints: Iterable[ClientEndpoint] | 
     To all active endpoints, or to those of ``endpoints`` that are active; returns the number of deliveries.
     """
     using = profile._state.db or router.db_for_write(UserProfile)
-    return _resend([profile.pk], endpoints, using=using)
+    wanted = None if endpoints is None else [endpoint.pk for endpoint in endpoints]
+    recorded = resend.record([profile.pk], using=using, endpoint_ids=wanted)
+    _wake_after_commit(using)
+    return recorded
 
 
 def push_profiles(queryset: QuerySet[UserProfile], *, endpoints: Iterable[ClientEndpoint] | None = None) -> int:
     """Resend the current state of all profiles of a queryset; returns the number of deliveries."""
     using = queryset.db
-    ids = list(queryset.order_by("pk").values_list("pk", flat=True))
-    wanted = None if endpoints is None else list(endpoints)
-    return sum(_resend(some, wanted, using=using) for some in chunks(ids, ROWS_PER_TRANSACTION))
+    wanted = None if endpoints is None else [endpoint.pk for endpoint in endpoints]
+    selected: Any = queryset.values("pk")
+    if queryset.query.is_sliced or queryset.query.combinator:
+        # Not every database takes these as a part of another query.
+        selected = set(queryset.values_list("pk", flat=True))
+    recorded = 0
+    for span in resend.spans(UserProfile._base_manager.using(using).filter(pk__in=selected)):
+        recorded += resend.record_selected(span.profiles, using=using, endpoint_ids=wanted)
+        _wake_after_commit(using)
+    return recorded
 
 
 def redeliver(deliveries: Iterable[Delivery | int]) -> tuple[list[int], list[Skipped]]:
@@ -80,13 +87,6 @@ def reactivate(endpoint_id: int, *, using: str) -> int:
     missed = reopen.reactivate(endpoint_id, using=using)
     _wake_after_commit(using)
     return missed
-
-
-def _resend(profile_ids: Sequence[int], endpoints: Iterable[ClientEndpoint] | None, *, using: str) -> int:
-    wanted: Any = None if endpoints is None else [endpoint.pk for endpoint in endpoints]
-    recorded = resend.record(profile_ids, using=using, endpoint_ids=wanted)
-    _wake_after_commit(using)
-    return recorded
 
 
 def _wake_after_commit(using: str) -> None:

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from live_push.delivery.result import Result
 from live_push.delivery.transport import Request
 from live_push.engines.base import run_once
+from live_push.models import UserProfile
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -52,6 +53,16 @@ def deliver(*results: Result | Callable[[Request], Result]) -> list[Request]:
     transport = ScriptedTransport(*results)
     run_once("default", threads=1, transport=transport, dice=lambda: 0.0)
     return transport.requests
+
+
+def multiply_profiles(until: int) -> None:
+    """Copy the stored profiles until there are so many, without a push: by SQL, because thousands are wanted."""
+    columns = [field.column for field in UserProfile._meta.concrete_fields if not field.unique]
+    names = ", ".join(map(connection.ops.quote_name, columns))
+    table = connection.ops.quote_name(UserProfile._meta.db_table)
+    with connection.cursor() as cursor:
+        while (missing := until - UserProfile.objects.count()) > 0:
+            cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} LIMIT %s", [missing])  # noqa: S608
 
 
 class Terminal(StringIO):

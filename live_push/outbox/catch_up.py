@@ -6,12 +6,10 @@ change, which was committed later. Nobody can see both at that moment, but anybo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
-from live_push.chunks import chunks
 from live_push.models import Delivery, DeliveryReason, EndpointHealth, UserProfile
 from live_push.models.clock import db_now
 from live_push.models.deliveries import END_OF_LINE
@@ -36,10 +34,8 @@ def catch_up(*, using: str) -> int:
     recently = EndpointHealth.objects.using(using).filter(endpoint__is_active=True, activated_at__isnull=False)
     for health in recently.filter(activated_at__gt=now - 2 * LOOKING_FOR):
         if _is_time(health, now) and _is_first(health, now, using=using):
-            unseen = list(_unseen(health, using=using))
-            for some in chunks(unseen, ROWS_PER_TRANSACTION):
-                resend.record(some, using=using, endpoint_ids=[health.pk])
-            found += len(unseen)
+            for span in resend.spans(_unseen(health, using=using), ROWS_PER_TRANSACTION):
+                found += resend.record_selected(span.profiles, using=using, endpoint_ids=[health.pk])
     return found
 
 
@@ -57,7 +53,7 @@ def _is_first(health: EndpointHealth, now: datetime, *, using: str) -> bool:
     return bool(same.update(caught_up_at=now))
 
 
-def _unseen(health: EndpointHealth, *, using: str) -> Iterable[int]:
+def _unseen(health: EndpointHealth, *, using: str) -> QuerySet[UserProfile]:
     """Profiles changed since then whose state was neither accepted nor ever recorded for the endpoint."""
     since = (health.activated_at or health.inactive_since) - LOOKING_FOR  # type: ignore[operator]
     if health.inactive_since is not None:
@@ -68,5 +64,4 @@ def _unseen(health: EndpointHealth, *, using: str) -> Iterable[int]:
     # A resend that gave way was never drawn: it says nothing of any state.
     recorded = recorded.exclude(reason=DeliveryReason.SUPERSEDED, position=END_OF_LINE)
     changed = UserProfile.objects.using(using).filter(date_last_updated__gte=since)
-    unseen = changed.stale(health.pk).exclude(Exists(recorded))
-    return unseen.order_by("pk").values_list("pk", flat=True)
+    return changed.stale(health.pk).exclude(Exists(recorded))

@@ -35,7 +35,7 @@ def record(
     ids = sorted(set(profile_ids))
     with transaction.atomic(using=using, savepoint=False):
         memory = _Memory.of_transaction(using, after_commit)
-        for some in chunks(ids, SNAPSHOTS_AT_MOST):
+        for some in chunks(ids, resend.ROWS_PER_STATEMENT):
             _advance(some, using=using)
             if len(ids) > SNAPSHOTS_AT_MOST:
                 resend.record(some, using=using, trigger=trigger)

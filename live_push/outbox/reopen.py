@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -124,13 +124,11 @@ def reactivate(endpoint_id: int, *, using: str) -> int:
         )
         waiting = Delivery.objects.using(using).filter(endpoint=endpoint_id, status=DeliveryStatus.PENDING)
         waiting.update(next_attempt_at=now, **NEW_RUN)
-        missed = list(_missed(endpoint_id, using=using))
-        for some in chunks(missed, ROWS_PER_TRANSACTION):
-            resend.record(some, using=using, endpoint_ids=[endpoint_id])
-        return len(missed)
+        missed = resend.spans(_missed(endpoint_id, using=using))
+        return sum(resend.record_selected(span.profiles, using=using, endpoint_ids=[endpoint_id]) for span in missed)
 
 
-def _missed(endpoint_id: int, *, using: str) -> Iterable[int]:
+def _missed(endpoint_id: int, *, using: str) -> QuerySet[UserProfile]:
     """Profiles in a state that the endpoint has not accepted, and that nothing waiting for it holds."""
     profiles = UserProfile.objects.using(using)
     health = EndpointHealth.objects.using(using).filter(pk=endpoint_id).first()
@@ -139,4 +137,4 @@ def _missed(endpoint_id: int, *, using: str) -> Iterable[int]:
     if since is not None:
         # A member who was created meanwhile has no confirmation to be behind of.
         changed = changed | profiles.never_sent(endpoint_id).filter(date_last_updated__gte=since)
-    return changed.without_waiting(endpoint_id).order_by("pk").values_list("pk", flat=True)
+    return changed.without_waiting(endpoint_id)

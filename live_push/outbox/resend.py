@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
-from django.db.models import F
+from django.db import connections, transaction
+from django.db.models import Count, F, Max, QuerySet
 from django.db.models.functions import Greatest
 
+from live_push.chunks import chunks
 from live_push.models import Delivery, DeliveryStatus, Priority, Push, PushTrigger, UserProfile
 from live_push.models.clock import DbNowMs, db_now
 from live_push.models.locking import locked
 
 from . import snapshots
-from .fan_out import fan_out
+from .event_ids import EventIds
+from .fan_out import MOMENT, fan_out
 
-INSERTS_PER_STATEMENT = 500
+ROWS_PER_STATEMENT = 10_000
+"""Profiles resent by one statement, and so in one transaction: enough to be fast, few enough to hold up nobody."""
+
+_INSERT = """
+INSERT INTO {push} (event_id, profile_id, {trigger}, digest, error, created_at)
+SELECT {event_id}, id, %s, '', '', CAST(%s AS {moment}) FROM ({profiles}) p
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some consecutive profiles of a selection: above one primary key, up to another."""
+
+    profiles: QuerySet[UserProfile]
+    last_id: int
+    count: int
+
+
+def spans(profiles: QuerySet[UserProfile], size: int = ROWS_PER_STATEMENT) -> Iterator[Span]:
+    """A selection cut into spans of so many profiles, one query each, whatever their number in all."""
+    after = None
+    while True:
+        rest = profiles.order_by("pk") if after is None else profiles.filter(pk__gt=after).order_by("pk")
+        found = rest.values("pk")[:size].aggregate(last_id=Max("pk"), count=Count("pk"))
+        if not found["count"]:
+            return
+        yield Span(rest.filter(pk__lte=found["last_id"]), found["last_id"], found["count"])
+        after = found["last_id"]
 
 
 def record(
@@ -32,22 +61,46 @@ def record(
 
     Such a push is ordered last for its pair, and gives way to any newer push.
     """
-    if not profile_ids or endpoint_ids == []:
-        return 0
+    deliveries = 0
     with transaction.atomic(using=using, savepoint=False):
-        now = db_now(using)
-        pushes = [
-            Push(event_id=uuid.uuid4(), profile_id=profile_id, trigger=trigger, created_at=now)
-            for profile_id in profile_ids
-        ]
-        inserted = Push.objects.using(using).bulk_create(pushes, batch_size=INSERTS_PER_STATEMENT)
-        return fan_out(
-            [push.pk for push in inserted],
-            using=using,
-            priority=Priority.RESEND,
-            endpoint_ids=endpoint_ids,
-            due_at=due_at,
-        )
+        for some in chunks(profile_ids, ROWS_PER_STATEMENT):
+            profiles = UserProfile._base_manager.using(using).filter(pk__in=some)
+            deliveries += record_selected(
+                profiles, using=using, trigger=trigger, endpoint_ids=endpoint_ids, due_at=due_at
+            )
+    return deliveries
+
+
+def record_selected(
+    profiles: QuerySet[UserProfile],
+    *,
+    using: str,
+    trigger: str = PushTrigger.RESEND,
+    endpoint_ids: Sequence[int] | None = None,
+    due_at: datetime | None = None,
+) -> int:
+    """The same for at most some ten thousand profiles that the database itself looks up: none passes through here."""
+    if endpoint_ids == []:
+        return 0
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    ids = EventIds(connection.vendor)
+    event_id, parts = ids.for_each_row
+    selected, parameters = profiles.order_by().values("id").query.get_compiler(using=using).as_sql()
+    sql = _INSERT.format(
+        push=quote(Push._meta.db_table),
+        trigger=quote("trigger"),
+        event_id=event_id,
+        moment=MOMENT[connection.vendor],
+        profiles=selected,
+    )
+    with transaction.atomic(using=using, savepoint=False):
+        now = connection.ops.adapt_datetimefield_value(db_now(using))
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [*parts, trigger, now, *parameters])
+            if not cursor.rowcount:
+                return 0
+        return fan_out(ids, using=using, priority=Priority.RESEND, endpoint_ids=endpoint_ids, due_at=due_at)
 
 
 def draw(push_ids: Sequence[int], *, using: str) -> None:

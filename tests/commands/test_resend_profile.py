@@ -11,6 +11,7 @@ import pytest
 
 from live_push.models import Delivery, Push, UserProfile
 from live_push.models.clock import stopped
+from live_push.outbox import resend
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START, command, deliver, statements
 
@@ -175,13 +176,11 @@ class TestLongRuns:
         assert [(at - START).total_seconds() for at in due] == [0, 0, 1, 1, 2]
 
     def test_killed_and_resumed_they_equal_an_unbroken_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from live_push.management.commands import resend_profile
-
         ClientEndpointFactory()
         UserProfileFactory.create_batch(7)
-        monkeypatch.setattr(resend_profile, "CHUNK", 3)
+        monkeypatch.setattr(resend, "ROWS_PER_STATEMENT", 3)
         calls = []
-        record = resend_profile.resend.record
+        record = resend.record_selected
 
         def dying(*args: Any, **kwargs: Any) -> int:
             calls.append(args)
@@ -189,7 +188,7 @@ class TestLongRuns:
                 raise KeyboardInterrupt
             return record(*args, **kwargs)
 
-        monkeypatch.setattr(resend_profile.resend, "record", dying)
+        monkeypatch.setattr(resend, "record_selected", dying)
         with pytest.raises(KeyboardInterrupt):
             run("--all", "--yes")
         run("--all", "--yes", "--after", max(resent()))

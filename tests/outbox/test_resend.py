@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import override_settings
 
 from live_push import api
 from live_push.models import Confirmation, Delivery, Push, UserProfile
 from live_push.models.clock import stopped
 from live_push.outbox import resend
+from live_push.outbox.event_ids import EventIds
+from live_push.outbox.fan_out import fan_out
 from live_push.outbox.stale import lacking
 from tests.factories import ClientEndpointFactory, UserProfileFactory
-from tests.support import START, deliver, status
+from tests.support import START, command, deliver, multiply_profiles, statements, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,6 +128,66 @@ def test_many_profiles_are_resent_in_a_bounded_number_of_statements(django_asser
     UserProfileFactory.create_batch(30)
     with django_assert_max_num_queries(12):
         assert api.push_profiles(UserProfile.objects.all()) == 150
+
+
+class TestInBulk:
+    def test_statements_do_not_grow_with_the_profiles(self) -> None:
+        ClientEndpointFactory.create_batch(3)
+        UserProfileFactory()
+        few = len(statements(lambda: api.push_profiles(UserProfile.objects.all())))
+        multiply_profiles(2000)
+        many = len(statements(lambda: api.push_profiles(UserProfile.objects.all())))
+        assert few == many
+        assert Push.objects.filter(trigger="resend").count() == 2001
+        assert Delivery.objects.filter(push__trigger="resend").count() == 3 * 2001
+
+    def test_every_event_has_a_random_id_of_its_own(self) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        multiply_profiles(300)
+        api.push_profiles(UserProfile.objects.all())
+        api.push_profiles(UserProfile.objects.all())
+        ids = set(Push.objects.filter(trigger="resend").values_list("event_id", flat=True))
+        assert len(ids) == 600
+        assert {(event_id.version, event_id.variant) for event_id in ids} == {(4, uuid.RFC_4122)}
+
+    def test_no_other_push_is_taken_for_one_of_the_statement(self) -> None:
+        endpoint = ClientEndpointFactory()
+        ours, other = UserProfileFactory.create_batch(2)
+        Push.objects.all().delete()
+        ids = EventIds(connection.vendor)
+        near = f"{ids.base[:8]}00ff4{ids.base[13:31]}{'0' if ids.base[31] == 'f' else 'f'}"
+        for profile, event_id in ((ours, f"{ids.base[:8]}0001{ids.base[12:]}"), (other, near)):
+            Push.objects.create(event_id=event_id, profile=profile, trigger="resend", created_at=START)
+        assert fan_out(ids, using="default") == 1
+        assert list(Delivery.objects.values_list("profile", "endpoint")) == [(ours.pk, endpoint.pk)]
+
+    def test_what_nobody_wants_leaves_nothing(self) -> None:
+        UserProfileFactory.create_batch(3)
+        assert api.push_profiles(UserProfile.objects.all()) == 0
+        assert not Push.objects.exists()
+
+    def test_a_slice_and_a_union_are_selections_too(self) -> None:
+        ClientEndpointFactory()
+        first, second, third = UserProfileFactory.create_batch(3)
+        profiles = UserProfile.objects.all()
+        assert api.push_profiles(profiles.order_by("-pk")[:2]) == 2
+        assert api.push_profiles(profiles.filter(pk=first.pk).union(profiles.filter(pk=second.pk))) == 2
+        resent = Push.objects.filter(trigger="resend").values_list("profile", flat=True)
+        assert sorted(resent) == [first.pk, second.pk, second.pk, third.pk]
+
+    def test_the_memory_it_takes_does_not_grow_with_the_profiles(self) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        peaks = []
+        for number in (10_000, 100_000):
+            multiply_profiles(number)
+            tracemalloc.start()
+            command("resend_profile", "--all", "--yes", verbosity=0)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert Delivery.objects.filter(push__trigger="resend").count() == 110_000
+        assert peaks[1] < peaks[0] + 2_000_000
 
 
 class TestLacking:

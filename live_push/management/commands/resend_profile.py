@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -23,7 +22,8 @@ from live_push.models.profiles import UserProfileQuerySet
 from live_push.outbox import resend
 from live_push.outbox.stale import lacking
 
-CHUNK = 1000
+SNAPSHOTS_READ = 1000
+"""So many profiles are compared with what was accepted at a time."""
 
 
 @dataclass
@@ -87,9 +87,9 @@ class Command(BaseCommand):
         if options["all"] and not (options["yes"] or options["dry_run"]):
             self._ask(total)
         with Progress(total, "profiles", stream=self.stderr, verbosity=options["verbosity"]) as progress:
-            for ids in _chunks(profiles, _chunk_size(options["rate"])) if endpoints else ():
-                self._resend(ids, endpoints, options, summary, using)
-                progress.advance(len(ids))
+            for span in resend.spans(profiles, _span_size(options)) if endpoints else ():
+                self._resend(span, endpoints, options, summary, using)
+                progress.advance(span.count)
         self._report(summary, options)
         if summary.not_found or summary.inactive_endpoints or not endpoints:
             raise SystemExit(1)
@@ -139,7 +139,7 @@ class Command(BaseCommand):
 
     def _resend(
         self,
-        ids: Sequence[int],
+        span: resend.Span,
         endpoints: list[ClientEndpoint],
         options: dict[str, Any],
         summary: Summary,
@@ -150,14 +150,29 @@ class Command(BaseCommand):
             # Spread over due times instead of sleeping: the command ends, the workers keep the pace.
             due_at = db_now(using) + timedelta(seconds=summary.profiles / options["rate"])
         with transaction.atomic(using=using):
-            for wanted, some in _pairs(ids, endpoints, options, using):
-                summary.deliveries += len(some) * len(wanted)
-                if not options["dry_run"]:
-                    pks = [endpoint.pk for endpoint in wanted]
-                    resend.record(some, using=using, endpoint_ids=pks, due_at=due_at)
+            if options["stale"]:
+                for endpoint in endpoints:
+                    some = self._lacking(span, endpoint, options, using)
+                    if options["dry_run"]:
+                        summary.deliveries += len(some)
+                    else:
+                        summary.deliveries += resend.record(
+                            some, using=using, endpoint_ids=[endpoint.pk], due_at=due_at
+                        )
+            elif options["dry_run"]:
+                summary.deliveries += span.count * len(endpoints)
+            else:
+                wanted = [endpoint.pk for endpoint in endpoints]
+                summary.deliveries += resend.record_selected(
+                    span.profiles, using=using, endpoint_ids=wanted, due_at=due_at
+                )
             transaction.on_commit(partial(engines.wake, using), using=using, robust=True)
-        summary.profiles += len(ids)
-        summary.last_profile = ids[-1]
+        summary.profiles += span.count
+        summary.last_profile = span.last_id
+
+    def _lacking(self, span: resend.Span, endpoint: ClientEndpoint, options: dict[str, Any], using: str) -> list[int]:
+        ids = list(span.profiles.values_list("pk", flat=True))
+        return lacking(ids, endpoint, using=using, verify=options["verify"])
 
     def _report(self, summary: Summary, options: dict[str, Any]) -> None:
         if options["json"]:
@@ -179,24 +194,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"To go on from here: --after {summary.last_profile}")
 
 
-def _pairs(
-    ids: Sequence[int], endpoints: list[ClientEndpoint], options: dict[str, Any], using: str
-) -> Iterator[tuple[list[ClientEndpoint], Sequence[int]]]:
-    if not options["stale"]:
-        yield endpoints, ids
-        return
-    for endpoint in endpoints:
-        some = lacking(ids, endpoint, using=using, verify=options["verify"])
-        if some:
-            yield [endpoint], some
-
-
-def _chunks(profiles: UserProfileQuerySet, size: int) -> Iterator[list[int]]:
-    after = 0
-    while ids := list(profiles.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:size]):
-        yield ids
-        after = ids[-1]
-
-
-def _chunk_size(rate: float | None) -> int:
-    return CHUNK if rate is None else max(1, min(CHUNK, int(rate)))
+def _span_size(options: dict[str, Any]) -> int:
+    # What compares states reads them: smaller steps.
+    most = SNAPSHOTS_READ if options["stale"] else resend.ROWS_PER_STATEMENT
+    return most if options["rate"] is None else max(1, min(most, int(options["rate"])))
