@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from live_push.certificate_authority import CertificateAuthority, server_context
 from live_push.https_server import Behaviour, Exchange
@@ -219,6 +223,29 @@ def not_yet_valid(authority: CertificateAuthority) -> ssl.SSLContext:
 
 def for_another_name(authority: CertificateAuthority) -> ssl.SSLContext:
     return server_context(authority.issue(["other.test", "127.0.0.99"]))
+
+
+def by_common_name_only(authority: CertificateAuthority) -> ssl.SSLContext:
+    """Names its host where nobody has looked since RFC 9525, section 2: no constraint on names holds there."""
+    return _issued(authority, "client.test")
+
+
+def for_clients_only(authority: CertificateAuthority) -> ssl.SSLContext:
+    names = x509.SubjectAlternativeName([x509.DNSName("client.test"), x509.IPAddress(ip_address("127.0.0.1"))])
+    return _issued(authority, "a client", names, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]))
+
+
+def _issued(authority: CertificateAuthority, name: str, *extensions: x509.ExtensionType) -> ssl.SSLContext:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = authority._builder(subject, key.public_key(), now - DAY, now + DAY)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    made = builder.sign(authority._key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    return server_context(
+        made.public_bytes(pem) + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
 
 
 def from_an_unknown_authority(authority: CertificateAuthority) -> ssl.SSLContext:

@@ -50,6 +50,8 @@ def _make(ca_bundle: str | None) -> ssl.SSLContext:
     # By hand, because the usual helpers listen to the environment, which may ask to write the session keys to a file.
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python's own default: a name outside of the list of names, where the issuer's constraints don't hold, counts too.
+    made.hostname_checks_common_name = False
     made.load_verify_locations(certifi.where())
     if ca_bundle is not None:
         made.load_verify_locations(ca_bundle)

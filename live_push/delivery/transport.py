@@ -47,6 +47,9 @@ logger = logging.getLogger("live_push.delivery")
 MOST_HOSTS: Final = 128
 MOST_CONNECTIONS_TO_A_HOST: Final = 1000
 
+HEADERS_OF_HTTP: Final = frozenset({"host", "content-length", "accept-encoding"})
+"""All that is added to a request's own headers."""
+
 # Many servers hang up after five idle seconds. Who sends at that very moment never learns whether the push was
 # processed; a new connection costs milliseconds.
 MOST_IDLE_SECONDS: Final = 4.0
@@ -61,6 +64,7 @@ class _Attempt:
     guard: AddressGuard
     deadline: Deadline
     connect_seconds: float
+    header_names: frozenset[str]
 
 
 _attempt: ContextVar[_Attempt] = ContextVar("live_push_attempt")
@@ -122,8 +126,9 @@ class RequestsTransport:
         guard = _guard(allowed, blocked)
         adapter = self._adapter_for(guard, tls.context(settings.CA_BUNDLE))
         adapter.close_stale()
+        names = HEADERS_OF_HTTP | {name.lower() for name in request.headers}
         with watchdog().deadline(settings.TOTAL_TIMEOUT_SECONDS) as deadline:
-            token = _attempt.set(_Attempt(guard, deadline, settings.CONNECT_TIMEOUT_SECONDS))
+            token = _attempt.set(_Attempt(guard, deadline, settings.CONNECT_TIMEOUT_SECONDS, names))
             try:
                 return adapter.post(url, request, settings.TOTAL_TIMEOUT_SECONDS)
             finally:
@@ -147,6 +152,8 @@ class GuardedConnection(HTTPSConnection):
     """A connection to a judged address, which the deadline of its attempt can cut."""
 
     response_class = StrictResponse
+    # Whoever raises the level for all connections of the process would print our credentials.
+    debuglevel = 0
     made_at = used_at = 0.0
 
     @property
@@ -186,6 +193,12 @@ class GuardedConnection(HTTPSConnection):
             raise
         except OSError as error:
             raise self._no_answer(error) from None
+
+    def putheader(self, header: Any, *values: Any) -> None:
+        """Add a header of the request's; what instruments of this process add (Sentry, say) tells clients of us."""
+        name = header.decode("latin-1") if isinstance(header, bytes) else header
+        if name.lower() in _attempt.get().header_names:
+            super().putheader(header, *values)
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
         """Read the header block."""
@@ -298,7 +311,15 @@ def _guard(allowed: tuple[str, ...], blocked: tuple[str, ...]) -> AddressGuard:
 def missing_seams() -> list[str]:
     """Names that this module hangs on and that the installed libraries lack; empty where all is well."""
     seams = {
-        HTTPSConnection: ("_new_conn", "connect", "request", "getresponse", "is_connected", "response_class"),
+        HTTPSConnection: (
+            "_new_conn",
+            "connect",
+            "request",
+            "putheader",
+            "getresponse",
+            "is_connected",
+            "response_class",
+        ),
         HTTPSConnectionPool: ("ConnectionCls",),
         PoolManager: ("connection_from_host",),
         HTTPAdapter: ("build_connection_pool_key_attributes", "build_response", "cert_verify", "init_poolmanager"),

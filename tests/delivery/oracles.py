@@ -7,10 +7,14 @@ it raises :class:`AssertionError` where the promise is broken. That each of them
 from __future__ import annotations
 
 import gzip
+import http.client
+import io
 import logging
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from live_push.certificate_authority import CertificateAuthority
 from live_push.delivery.result import Result
@@ -149,6 +153,40 @@ def certificates_are_verified(lab: Lab) -> None:
         server = lab.server(authority=authority, context=flaw(authority))
         assert lab.send(server.url).error_code.startswith("tls_")
         assert server.received == []
+
+
+@oracle
+def a_common_name_is_no_host_name(lab: Lab) -> None:
+    authority = CertificateAuthority()
+    server = lab.server(authority=authority, context=faults.by_common_name_only(authority))
+    lab.dns.answer("client.test", [INSIDE])
+    assert lab.send(f"https://client.test:{server.port}/").error_code == "tls_wrong_name"
+    assert server.received == []
+
+
+@oracle
+def nothing_is_printed(lab: Lab) -> None:
+    lab.monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    server = lab.server()
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert lab.send(server.url, headers={"x-api-key": "hunter2"}).status_code == 200
+    assert printed.getvalue() == ""
+
+
+@oracle
+def instruments_add_nothing(lab: Lab) -> None:
+    original = http.client.HTTPConnection.putrequest
+
+    def putrequest(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.putheader("sentry-trace", "0123")
+        self.putheader(b"Baggage", b"sentry-public_key=hunter2")
+
+    lab.monkeypatch.setattr(http.client.HTTPConnection, "putrequest", putrequest)
+    server = lab.server()
+    assert lab.send(server.url, headers={"x-api-key": "k"}).status_code == 200
+    assert set(server.received[0].headers) == {"host", "content-length", "accept-encoding", "x-api-key"}
 
 
 @oracle

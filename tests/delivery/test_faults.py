@@ -192,6 +192,8 @@ def test_without_encryption_nothing_is_sent(lab: Lab, serve: Callable[..., None]
         pytest.param(faults.expired, "tls_expired", id="expired"),
         pytest.param(faults.not_yet_valid, "tls_expired", id="not-yet-valid"),
         pytest.param(faults.for_another_name, "tls_wrong_name", id="for-another-name"),
+        pytest.param(faults.by_common_name_only, "tls_wrong_name", id="by-common-name-only"),
+        pytest.param(faults.for_clients_only, "tls_failed", id="for-clients-only"),
         pytest.param(faults.from_a_stranger, "tls_unknown_issuer", id="from-a-stranger"),
         pytest.param(faults.from_an_unknown_authority, "tls_unknown_issuer", id="from-an-impostor"),
         pytest.param(faults.self_signed, "tls_unknown_issuer", id="self-signed"),

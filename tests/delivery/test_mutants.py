@@ -92,7 +92,13 @@ def proxies_of_the_environment_are_used(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(transport.GuardedAdapter, "proxy_manager_for", HTTPAdapter.proxy_manager_for)
 
 
+def any_header_goes_out(patch: pytest.MonkeyPatch) -> None:
+    patch.delattr(transport.GuardedConnection, "putheader")
+
+
 def netrc_is_read(patch: pytest.MonkeyPatch) -> None:
+    # Its header would not pass the second wall.
+    any_header_goes_out(patch)
     original = HTTPAdapter.send
 
     def send(self: Any, request: Any, **options: Any) -> Any:
@@ -144,6 +150,22 @@ def names_of_certificates_do_not_matter(patch: pytest.MonkeyPatch) -> None:
             {"cert_reqs": "CERT_REQUIRED", "assert_hostname": False},
         ),
     )
+
+
+def names_outside_of_the_list_of_names_count(patch: pytest.MonkeyPatch) -> None:
+    original = tls._make
+
+    def make(ca_bundle: str | None) -> ssl.SSLContext:
+        made = original(ca_bundle)
+        made.hostname_checks_common_name = True
+        return made
+
+    patch.setattr(tls, "_make", make)
+    patch.setattr(tls, "_contexts", {})
+
+
+def whoever_debugs_sees_the_requests(patch: pytest.MonkeyPatch) -> None:
+    patch.delattr(transport.GuardedConnection, "debuglevel")
 
 
 def there_is_no_watchdog(patch: pytest.MonkeyPatch) -> None:
@@ -218,6 +240,9 @@ REGISTER: list[tuple[Mutant, Oracle]] = [
     (authorities_of_the_environment_are_trusted, oracles.the_environment_adds_no_authority),
     (nothing_is_verified, oracles.certificates_are_verified),
     (names_of_certificates_do_not_matter, oracles.certificates_are_verified),
+    (names_outside_of_the_list_of_names_count, oracles.a_common_name_is_no_host_name),
+    (whoever_debugs_sees_the_requests, oracles.nothing_is_printed),
+    (any_header_goes_out, oracles.instruments_add_nothing),
     (there_is_no_watchdog, oracles.an_attempt_ends_in_time),
     (there_is_no_clock, oracles.a_handshake_ends_in_time),
     (answers_have_no_limit, oracles.an_answer_is_read_up_to_its_limit),
