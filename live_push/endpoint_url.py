@@ -36,9 +36,10 @@ INTERNAL_NAMES: Final = (
     "lan",
 )
 
-# Controls, space and the signs that browsers and libraries read differently: whoever accepts them checks one host and
-# dials another.
-_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
+# Controls, space, halves of characters, and the signs that browsers and libraries read differently: whoever accepts
+# them checks one host and dials another.
+_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\\ud800-\udfff]")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 # RFC 3986, appendix B, narrowed to what is allowed here.
 _URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<slashes>/*)(?P<authority>[^/?#]*)(?P<rest>[^#]*)")
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -145,21 +146,26 @@ def _port(text: str | None) -> int:
 
 
 def _path_and_query(text: str) -> str:
-    if not text.isascii():
-        encoded = quote(text, safe="/?%:@!$&'()*+,;=~[]")
-        raise EndpointUrlError(f"The path contains letters outside ASCII; write them percent-encoded: {encoded}")
+    if found := _NOT_ASCII.search(text):
+        # The rest stays out of the sentence, because it is stored and shown: the query may hold a token.
+        raise EndpointUrlError(
+            f"The path contains {found[0]!r}, which is not ASCII; write it percent-encoded: {quote(found[0])}"
+        )
+    if text.startswith("//"):
+        # requests would send it as one.
+        raise EndpointUrlError("The path begins with more than one slash; write one.")
     return text if text.startswith("/") else f"/{text}"
 
 
 def _host(text: str) -> str:
     if text.startswith("["):
         return _ipv6(text)
-    host = text.lower()
-    if unicodedata.normalize("NFKC", host) != host:
+    # Before it is lower case, where a Kelvin sign is a plain k.
+    if (plain := unicodedata.normalize("NFKC", text)) != text:
         raise EndpointUrlError(
-            "The host contains look-alikes of other letters, digits or dots; "
-            f"write the plain ones: {unicodedata.normalize('NFKC', host)}"
+            f"The host contains look-alikes of other letters, digits or dots; write the plain ones: {plain.lower()}"
         )
+    host = text.lower()
     labels = host.removesuffix(".").split(".")
     if _NUMERIC_LABEL.fullmatch(labels[-1]):
         return _ipv4(".".join(labels))
@@ -213,5 +219,5 @@ def _check_public(host: str) -> None:
             raise EndpointUrlError("The host is not a public address; write a public one, or a public name.")
     elif "." not in host:
         raise EndpointUrlError(f"The host {host!r} is a single word; write a full name such as {host}.example.com.")
-    elif any(host.endswith(f".{name}") for name in INTERNAL_NAMES):
+    elif any(f".{host}".endswith(f".{name}") for name in INTERNAL_NAMES):
         raise EndpointUrlError(f"The host {host!r} is an internal name; write a public one.")
