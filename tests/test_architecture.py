@@ -44,10 +44,12 @@ PURE = Room(
         "delivery.retry",
         "endpoint_url",
         "exceptions",
+        "ids",
         "tiers.ladder",
         "tiers.points",
         "tiers.rules",
         "tiers.timeframes",
+        "unseen",
     ),
 )
 ROOMS = (

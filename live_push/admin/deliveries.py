@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
+from live_push.ids import as_id
 from live_push.models import Delivery
 from live_push.models.clock import DbNow
 
@@ -209,7 +210,8 @@ class DeliveryAdmin(LivePushAdmin):
         deed = DEEDS.get(request.POST.get("deed", ""))
         if deed is None or not may(request, deed.permission) or not self.has_view_permission(request):
             raise PermissionDenied
-        ids = [int(pk) for pk in request.POST.get("chosen", "").split(",") if pk.isdecimal()][:ROWS_LISTED]
+        typed = request.POST.get("chosen", "").split(",")[:ROWS_LISTED]
+        ids = [pk for pk in map(as_id, typed) if pk is not None]
         self._do(request, deed, list(Delivery.objects.filter(pk__in=ids)))
         return HttpResponseRedirect(f"{self.url('changelist')}?{request.POST.get('query', '')}")
 

@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from live_push.ids import as_id
 from live_push.models import Delivery, DeliveryStatus, EndpointHour, Push, UserProfile
 from live_push.models.clock import db_now
 
@@ -20,7 +21,6 @@ PERIODS: Final = {
     "week": timedelta(days=7),
     "month": timedelta(days=30),
 }
-LONGEST_ID: Final = 2**63 - 1
 NOT_SUCCEEDED: Final = [status for status in DeliveryStatus if status != DeliveryStatus.SUCCEEDED]
 
 
@@ -86,8 +86,8 @@ def search(deliveries: QuerySet[Any], term: str, *, by_email: bool) -> QuerySet[
     else:
         return deliveries.filter(push__in=Push.objects.filter(event_id=event_id))
     members = Q(third_party_id=term)
-    if term.isdecimal() and int(term) <= LONGEST_ID:
-        members |= Q(pk=int(term))
+    if (pk := as_id(term)) is not None:
+        members |= Q(pk=pk)
     if by_email and "@" in term:
         members |= Q(email_address=term)
     # The ids first: few, and so the deliveries are found by an index.

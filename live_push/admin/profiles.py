@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from live_push import api, conf
+from live_push.ids import as_id
 from live_push.models import ClientEndpoint, Confirmation, Delivery, TierMembership, UserProfile
 from live_push.models.clock import DbNow
 
@@ -86,8 +87,8 @@ class UserProfileAdmin(MemberPages, LivePushAdmin):
         term = search_term.strip()
         if term:
             exactly = Q(email_address=term) | Q(third_party_id=term) | Q(user_name=term)
-            if term.isdecimal() and len(term) < 19:
-                exactly |= Q(pk=int(term))
+            if (pk := as_id(term)) is not None:
+                exactly |= Q(pk=pk)
             queryset = queryset.filter(exactly)
         return queryset, False
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
+
+from live_push.unseen import UNSEEN
 
 KEY = "third_party_id"
 MAX_LENGTH = 100
@@ -38,7 +39,7 @@ _SENTENCES = {
     Reason.WRONG_TYPE: f"{KEY} in the answer is neither text nor a whole number.",
     Reason.EMPTY: f"{KEY} in the answer is empty.",
     Reason.TOO_LONG: f"{KEY} in the answer is longer than {MAX_LENGTH} characters.",
-    Reason.UNPRINTABLE: f"{KEY} in the answer holds control characters or half a character.",
+    Reason.UNPRINTABLE: f"{KEY} in the answer holds characters that can't be seen, such as controls.",
 }
 
 
@@ -65,9 +66,9 @@ def read_third_party_id(body: bytes, *, complete: bool) -> Reply:
     """The id in the body of a 2xx answer; never raises, whatever the bytes.
 
     Wanted is a JSON object in UTF-8, a byte order mark tolerated, whose top-level member ``third_party_id`` is text of
-    1 to 100 characters once trimmed, without control characters, or a whole number, which becomes text. Other members
-    do not matter. ``complete`` tells that no byte is missing at the end; an answer that was cut, or that is longer than
-    64 KiB, is not read at all.
+    1 to 100 characters once trimmed, without control characters and others that can't be seen, or a whole number, which
+    becomes text. Other members do not matter. ``complete`` tells that no byte is missing at the end; an answer that was
+    cut, or that is longer than 64 KiB, is not read at all.
     """
     if not complete or len(body) > MAX_BYTES:
         return Reply(None, Reason.CUT)
@@ -94,7 +95,7 @@ def _judge(value: Any) -> Reply:
         return Reply(None, Reason.EMPTY)
     if len(text) > MAX_LENGTH:
         return Reply(None, Reason.TOO_LONG)
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+    if UNSEEN.search(text):
         return Reply(None, Reason.UNPRINTABLE)
     return Reply(str(int(text)) if isinstance(value, _Number) else text, Reason.FOUND)
 

@@ -15,16 +15,13 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, quote_plus
 
+from live_push.unseen import UNSEEN
+
 REDACTED: Final = "[redacted]"
 CUT: Final = " [cut]"
 
 # A secret of one to three characters stands in many an innocent word; to black it out there would give it away.
 _SHORTEST_SECRET: Final = 4
-
-# Controls but for tab and newline; marks that reorder text or break lines; the byte order mark; lone surrogates.
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
 
 
 def clean(text: str | bytes, *, limit: int, secrets: Sequence[str] = ()) -> str:
@@ -39,7 +36,7 @@ def clean(text: str | bytes, *, limit: int, secrets: Sequence[str] = ()) -> str:
         text = text.decode("utf-8", "replace")
     # Secrets first: made visible or cut, they would no longer be recognised.
     text = _pattern(tuple(secrets)).sub(REDACTED, text)
-    text = _UNPRINTABLE.sub(_visible, text.replace("\r\n", "\n"))
+    text = UNSEEN.sub(_visible, text.replace("\r\n", "\n"))
     if len(text) <= limit:
         return text
     return text[: max(limit - len(CUT), 0)] + CUT[:limit]
@@ -92,5 +89,7 @@ def _base64_forms(raw: bytes) -> Iterator[str]:
 
 
 def _visible(match: re.Match[str]) -> str:
+    if match[0] in "\t\n":
+        return match[0]
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -13,10 +13,21 @@ from django.db.models import F, Model
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 
+from live_push.unseen import UNSEEN
+
 from .guarded import Guarded
 
 NOON = time(12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def readable(value: str) -> None:
+    """Refuse what would steer a terminal, forge a line of a log, or turn the text around it, in a name that all see."""
+    if found := UNSEEN.search(value):
+        raise ValidationError(
+            _("This contains the character U+%(code)s, which can't be seen; leave it out."),
+            params={"code": f"{ord(found[0]):04X}"},
+        )
 
 
 class IdField(models.CharField):  # type: ignore[type-arg]

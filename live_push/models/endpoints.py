@@ -22,10 +22,11 @@ from live_push.delivery import retry
 from live_push.delivery.breaker import Breaker
 from live_push.exceptions import EndpointUrlError, PayloadError, SecretMisuse, SecretUnreadable
 from live_push.fields import EncryptedTextField
+from live_push.ids import as_id
 from live_push.signals import endpoint_activated
 
 from .clock import DbNow
-from .columns import IdField
+from .columns import IdField, readable
 from .locking import locked
 
 logger = logging.getLogger("live_push.models")
@@ -58,7 +59,8 @@ class ClientEndpointQuerySet(models.QuerySet["ClientEndpoint"]):
     def named(self, words: Iterable[str]) -> ClientEndpointQuerySet:
         """Those whose unique name, or else whose id, is among the words."""
         words = list(words)
-        return self.filter(Q(name__in=words) | Q(pk__in=[int(word) for word in words if word.isdecimal()]))
+        ids = [pk for pk in map(as_id, words) if pk is not None]
+        return self.filter(Q(name__in=words) | Q(pk__in=ids))
 
     def update(self, **kwargs: Any) -> int:
         for name in kwargs.keys() & SECRET_COLUMNS:
@@ -110,7 +112,7 @@ class ClientEndpoint(models.Model):
 
     # Given in Python before the first insert, because secrets are bound to it.
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    name = IdField(_("name"), max_length=100, unique=True)
+    name = IdField(_("name"), max_length=100, unique=True, validators=[readable])
     url = models.CharField(
         "URL", max_length=2048, help_text=_("Must begin with https://. Profiles are sent there by POST.")
     )
@@ -140,7 +142,10 @@ class ClientEndpoint(models.Model):
     previous_signing_secret = EncryptedTextField(_("previous signing secret"), bound_to=("uid",))
     previous_signing_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
     extra_headers = models.JSONField(
-        _("extra headers"), default=dict, blank=True, help_text=_('Static headers, such as {"X-Source": "loyalty"}.')
+        _("extra headers"),
+        default=dict,
+        blank=True,
+        help_text=_('Static headers, such as {"X-Source": "loyalty"}. They are kept in plain text: no secrets here.'),
     )
 
     capture_third_party_id = models.BooleanField(

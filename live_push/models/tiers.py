@@ -17,6 +17,8 @@ from live_push.tiers import rules as tier_rules
 from live_push.tiers import timeframes
 from live_push.tiers.ladder import Ladder, Level, Rung, from_base_to_top, ladder_problem
 
+from .columns import readable
+
 # The longest a rolling timeframe may last, in its unit, and the most resets a tier may be kept for: a century of days.
 LONGEST = 36_525
 
@@ -48,7 +50,7 @@ class TierProgram(models.Model):
         BALANCE_BASED = tier_rules.DropPolicy.BALANCE_BASED.value, _("to the tier that the score qualifies for")
         ONE_DOWN = tier_rules.DropPolicy.ONE_DOWN.value, _("one tier down")
 
-    name = models.CharField(_("name"), max_length=100, unique=True)
+    name = models.CharField(_("name"), max_length=100, unique=True, validators=[readable])
     is_default = models.BooleanField(
         _("default"), default=False, help_text=_("New members start in the default program. At most one program is it.")
     )
@@ -171,7 +173,7 @@ class Tier(models.Model):
     """
 
     program = models.ForeignKey(TierProgram, on_delete=models.CASCADE, related_name="tiers", verbose_name=_("program"))
-    title = models.CharField(_("title"), max_length=100)
+    title = models.CharField(_("title"), max_length=100, validators=[readable])
     min_value = models.BigIntegerField(
         _("from"), null=True, blank=True, help_text=_("Lowest score of the tier; empty for the base tier.")
     )

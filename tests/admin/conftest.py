@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -10,7 +11,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
-from tests.support import OK, deliver, status
+from tests.support import OK, ScriptedTransport, deliver, status
 
 Staff = Callable[..., Client]
 
@@ -42,6 +43,18 @@ def staff() -> Staff:
         return client
 
     return login
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScriptedTransport]:
+    """Sets how the client answers test pushes; what it returns collects the requests."""
+
+    def script(*results: Any) -> ScriptedTransport:
+        transport = ScriptedTransport(*results)
+        monkeypatch.setattr("live_push.admin.test_pushes.make_transport", lambda: transport)
+        return transport
+
+    return script
 
 
 @pytest.fixture

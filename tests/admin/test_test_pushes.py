@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,30 +10,14 @@ from django.db import connection
 from django.test import Client
 
 from live_push.delivery.result import Result
-from live_push.engines import base
 from live_push.models import ClientEndpoint, Delivery, Push
 from tests.factories import ClientEndpointFactory, UserProfileFactory
-from tests.support import OK, ScriptedTransport, status
+from tests.support import OK, status
 
 from .conftest import Staff
 from .pages import url
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Sets how the client answers; the list collects the requests."""
-    transports: list[ScriptedTransport] = []
-
-    def script(*results: Any) -> ScriptedTransport:
-        transport = ScriptedTransport(*results)
-        transports.append(transport)
-        monkeypatch.setattr("live_push.admin.test_pushes.make_transport", lambda: transport)
-        return transport
-
-    yield script
-    assert base.make_transport is not None
 
 
 def page_of(client: Client, endpoint: ClientEndpoint, **data: Any) -> str:

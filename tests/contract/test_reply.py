@@ -98,6 +98,8 @@ def test_an_id_is_read(body: bytes, expected: str) -> None:
         pytest.param(b'{"third_party_id": "a\\u007f"}', "id_unprintable", id="DEL"),
         pytest.param(b'{"third_party_id": "a\\u0085b"}', "id_unprintable", id="NEL"),
         pytest.param(b'{"third_party_id": "a\\ud800"}', "id_unprintable", id="half a character"),
+        pytest.param(b'{"third_party_id": "1\\u202e2"}', "id_unprintable", id="text turned around"),
+        pytest.param(b'{"third_party_id": "1\\u20282"}', "id_unprintable", id="a line separator"),
     ],
 )
 def test_anything_else_is_no_id(body: bytes, reason: str) -> None:

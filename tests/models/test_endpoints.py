@@ -26,6 +26,7 @@ ALLOWED = [
     ("capture without authentication", {"capture_third_party_id": True}),
     ("port 8443", {"url": "https://example.com:8443/x"}),
     ("an upper-case host", {"url": "https://EXAMPLE.com/x"}),
+    ("a name in another script", {"name": "לקוח 1, 顧客"}),
     ("an international name", {"url": "https://bücher.example/x"}),
 ]
 # remark, values, field of the message, a word of it, whether the database refuses it too
@@ -33,6 +34,9 @@ REFUSED = [
     ("plain http", {"url": "http://example.com/"}, "url", "https", True),
     ("no URL", {"url": "ftp://example.com/"}, "url", "https", True),
     ("credentials in the URL", {"url": "https://u:p@example.com/"}, "url", "", False),
+    ("a name that forges a line", {"name": "crm\nbilling"}, "name", "U+000A", False),
+    ("a name that clears the screen", {"name": "crm\x1b[2J"}, "name", "U+001B", False),
+    ("a name that is turned around", {"name": "\u202emrc"}, "name", "U+202E", False),
     ("an unusual port", {"url": "https://example.com:22/"}, "url", "443", False),
     ("a private address", {"url": "https://10.0.0.1/"}, "url", "public", False),
     ("Basic without a user name", {"auth_method": "basic", "password": "p"}, "auth_method", "", False),
@@ -157,7 +161,7 @@ class TestManyAtOnce:
         with pytest.raises(ValidationError) as refused:
             ClientEndpoint.objects.bulk_create([endpoint(name="first"), endpoint(**values)])
         assert field in refused.value.message_dict
-        assert refused.value.__notes__ == ["This is about the endpoint 'crm'."]
+        assert refused.value.__notes__ == [f"This is about the endpoint {values.get('name', 'crm')!r}."]
         assert not ClientEndpoint.objects.exists()
 
     def test_two_that_synchronize_ids_are_refused_by_the_database(self) -> None:

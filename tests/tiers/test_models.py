@@ -179,6 +179,13 @@ def test_rows_say_what_they_are(member):
     ]
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "\u202eb"])
+def test_names_that_all_see_hold_nothing_that_can_not_be_seen(db, name):
+    for nameless in (TierProgram(name=name), Tier(program=TierProgram.objects.create(name="Elite"), title=name)):
+        with pytest.raises(ValidationError, match="can't be seen"):
+            nameless.full_clean()
+
+
 def test_the_longest_timeframe_can_be_stored(db):
     program = TierProgram.objects.create(name="Elite", timeframe="rolling", length=LONGEST, length_unit="days")
     program.full_clean()

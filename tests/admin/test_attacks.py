@@ -1,0 +1,203 @@
+"""What staff may not do, they can't do by any address; and no input of theirs breaks a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+
+from live_push.models import ClientEndpoint, Delivery, UserProfile
+from tests.support import OK
+
+from .conftest import Staff
+from .pages import all_pages, url
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("world")]
+
+HUGE = ["9" * 19, "9" * 30, "9" * 5000, "\u0663" * 30]
+
+
+@pytest.mark.parametrize("number", HUGE, ids=["19 digits", "30 digits", "5000 digits", "30 Arabic digits"])
+def test_no_number_is_too_long_for_a_search(boss: Client, number: str) -> None:
+    for page in ("delivery_changelist", "userprofile_changelist", "clientendpoint_changelist"):
+        assert boss.get(url(page), {"q": number}).status_code == 200
+    deed = {"deed": "cancel", "chosen": f"{number},{number}"}
+    assert boss.post(url("delivery_bulk"), deed).status_code == 302
+    form = {"member": number}
+    endpoint = ClientEndpoint.objects.earliest("pk")
+    assert boss.get(url("clientendpoint_test", endpoint.pk), form).status_code == 200
+
+
+# Deeds, and the permission that each asks for beside that to see its object.
+
+
+def deeds() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Every POST that changes or sends something: what it is, the permission, the address, the data."""
+    endpoint, profile = ClientEndpoint.objects.get(name="acme"), UserProfile.objects.earliest("pk")
+    paused = ClientEndpoint.objects.get(name="globex")
+    delivery = Delivery.objects.filter(status="pending").earliest("pk")
+    pages: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "test": ("send_test_push", url("clientendpoint_test", endpoint.pk), {}),
+        "pause": ("pause_clientendpoint", url("clientendpoint_switch", endpoint.pk), {"to": "pause"}),
+        "resume": ("pause_clientendpoint", url("clientendpoint_switch", paused.pk), {"to": "resume"}),
+        "sign": ("change_endpoint_credentials", url("clientendpoint_signing", endpoint.pk), {"overlap_hours": 0}),
+        "stop signing": ("change_endpoint_credentials", url("clientendpoint_signing", endpoint.pk), {"remove": "1"}),
+        "catch up": ("resend_delivery", url("clientendpoint_catch_up", endpoint.pk), {"whom": "behind"}),
+        "override": (
+            "change_tiermembership",
+            url("userprofile_override", profile.pk),
+            {"tier": _other_tier(profile), "reason": "ticket"},
+        ),
+    }
+    for deed, permission in DEEDS.items():
+        data = {"deed": deed, "chosen": delivery.pk, "confirmed": "1"}
+        pages[deed] = (permission, url("delivery_deed", delivery.pk), data)
+        pages[f"{deed} many"] = (permission, url("delivery_bulk"), data)
+    return pages
+
+
+DEEDS = {
+    "redeliver": "resend_delivery",
+    "resend": "resend_delivery",
+    "cancel": "cancel_delivery",
+    "erase_content": "erase_delivery_content",
+}
+ACTIONS = {
+    "clientendpoint": {
+        "send_test_push": "send_test_push",
+        "pause": "pause_clientendpoint",
+        "resume": "pause_clientendpoint",
+    },
+    "delivery": DEEDS,
+    "userprofile": {"resend": "resend_delivery", "delete_selected": "delete_userprofile"},
+}
+SEES = ["view_clientendpoint", "view_delivery", "view_userprofile", "view_tierprogram", "view_tiermembership"]
+EVERYTHING = [
+    *SEES,
+    "view_delivery_content",
+    "resend_delivery",
+    "cancel_delivery",
+    "send_test_push",
+    "pause_clientendpoint",
+    "change_clientendpoint",
+    "change_endpoint_credentials",
+    "change_third_party_id",
+    "erase_delivery_content",
+    "change_tiermembership",
+    "delete_userprofile",
+]
+
+
+def _other_tier(profile: UserProfile) -> int:
+    tiers = profile.tier_membership.tier.program.tiers
+    return int(tiers.exclude(pk=profile.tier_membership.tier_id).values_list("pk", flat=True)[0])
+
+
+def everything() -> list[Any]:
+    """All rows of the app, without what a mere look changes."""
+    rows = []
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            if table.startswith("live_push_"):
+                cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608
+                rows += [(table, *map(str, row)) for row in cursor.fetchall()]
+    return sorted(rows)
+
+
+def without(permission: str) -> list[str]:
+    return [codename for codename in EVERYTHING if codename != permission]
+
+
+def test_each_deed_needs_its_own_permission_whatever_else_one_may(staff: Staff, answers: Any) -> None:
+    transport = answers(OK)
+    for name, (permission, address, data) in deeds().items():
+        before = everything()
+        assert staff(*without(permission)).post(address, data).status_code == 403, name
+        assert everything() == before, name
+    assert transport.requests == []
+
+
+def test_each_deed_needs_that_its_object_may_be_seen(staff: Staff, answers: Any) -> None:
+    transport = answers(OK)
+    client = staff(*(set(EVERYTHING) - {"view_clientendpoint", "view_delivery", "view_userprofile"} - CHANGES))
+    for name, (_permission, address, data) in deeds().items():
+        before = everything()
+        assert client.post(address, data).status_code == 403, name
+        assert everything() == before, name
+    assert transport.requests == []
+
+
+# To change is to see.
+CHANGES = {"change_clientendpoint", "delete_userprofile"}
+
+
+def test_each_deed_can_be_done_with_its_permission(staff: Staff, answers: Any) -> None:
+    answers(OK)
+    for name, (permission, address, data) in deeds().items():
+        cache.clear()
+        assert staff(*SEES, permission).post(address, data).status_code in (200, 302), name
+
+
+def test_an_action_can_not_be_called_by_its_name(staff: Staff, answers: Any) -> None:
+    transport = answers(OK)
+    for model, actions in ACTIONS.items():
+        for action, permission in actions.items():
+            before = everything()
+            chosen = list(ClientEndpoint.objects.values_list("pk", flat=True))
+            data = {"action": action, "_selected_action": chosen, "post": "yes", "select_across": "1"}
+            response = staff(*without(permission)).post(url(f"{model}_changelist"), data, follow=True)
+            assert "No action selected" in response.content.decode() or response.status_code == 403, (model, action)
+            assert everything() == before, (model, action)
+    assert transport.requests == []
+
+
+def test_a_look_changes_nothing(boss: Client, answers: Any) -> None:
+    transport = answers(OK)
+    before = everything()
+    for name, address in all_pages().items():
+        for query in ("", "?to=pause", "?remove=1&overlap_hours=0", "?whom=behind", "?deed=cancel&confirmed=1"):
+            boss.get(address.partition("?")[0] + query)
+        assert everything() == before, name
+    for _permission, address, data in deeds().values():
+        boss.get(address, data)
+    assert everything() == before
+    assert transport.requests == []
+
+
+def test_a_deed_from_another_site_is_refused_everywhere(answers: Any) -> None:
+    transport = answers(OK)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_superuser("boss"))
+    before = everything()
+    for name, (_permission, address, data) in deeds().items():
+        assert client.post(address, data).status_code == 403, name
+    assert everything() == before
+    assert transport.requests == []
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    [
+        "profile__email_address__startswith",
+        "profile__last_name__contains",
+        "push__payload__contains",
+        "push__digest__startswith",
+        "attempts__answer__contains",
+        "endpoint__password__startswith",
+        "endpoint__url__contains",
+        "endpoint__username__startswith",
+    ],
+)
+def test_nothing_can_be_guessed_through_a_list_s_address(boss: Client, lookup: str) -> None:
+    assert boss.get(url("delivery_changelist"), {lookup: "a"}).status_code == 400
+
+
+@pytest.mark.parametrize("column", ["password", "api_key", "signing_secret", "previous_signing_secret"])
+@pytest.mark.parametrize("how", ["", "__startswith", "__contains", "__regex", "__gt", "__in", "__length"])
+def test_no_secret_can_be_guessed_through_a_list_s_address(boss: Client, column: str, how: str) -> None:
+    response = boss.get(url("clientendpoint_changelist"), {f"{column}{how}": "a"})
+    assert response.status_code in (302, 400)
