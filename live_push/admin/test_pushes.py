@@ -102,7 +102,13 @@ class TestPushes(LivePushAdmin):
         finally:
             transport.close()
         verdict = _("accepted") if not answered.error_code else answered.error_code
-        self.note(request, [endpoint], _("Sent a test push: %(verdict)s.") % {"verdict": verdict})
+        said = _("Sent a test push: %(verdict)s.") % {"verdict": verdict}
+        if profile is not None:
+            said = _("Sent a test push with the state of member #%(pk)s: %(verdict)s.") % {
+                "pk": profile.pk,
+                "verdict": verdict,
+            }
+        self.note(request, [endpoint], said)
         return {**context, "outcome": outcome(answered)}
 
     def own_urls(self) -> Iterable[URLPattern]:

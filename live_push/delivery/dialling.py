@@ -25,7 +25,12 @@ def dial(destinations: Sequence[Destination], *, connect_seconds: float, deadlin
         seconds = min(connect_seconds, deadline.seconds_left)
         if seconds <= 0:
             break
-        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            # A machine without IPv6 may be told IPv6 addresses all the same.
+            fault = error
+            continue
         try:
             # Headers and body are two writes; the second must not wait for the first to be acknowledged.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -63,15 +63,23 @@ def _forms(secret: str) -> Iterator[str]:
         return
     raw = secret.encode("utf-8", "surrogatepass")
     yield secret
-    yield html.escape(secret)
+    escaped = html.escape(secret)
+    yield escaped
+    yield escaped.replace("&#x27;", "&#039;")  # as PHP writes it
+    yield escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")  # as Go does
     for ensure_ascii in (True, False):
         as_json = json.dumps(secret, ensure_ascii=ensure_ascii)[1:-1]
         yield as_json
         yield as_json.replace("/", "\\/")  # as PHP writes it
+        yield re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", as_json)  # as Go and Rails do
+        yield re.sub(
+            "[<>&'+`]", lambda found: f"\\u{ord(found[0]):04X}", as_json.replace('\\"', "\\u0022")
+        )  # as .NET does
     for quoted in (quote(raw, safe=""), quote_plus(raw)):
         yield quoted
         yield re.sub("%..", lambda found: found[0].lower(), quoted)
     yield raw.hex()
+    yield raw.hex().upper()
     yield from _base64_forms(raw)
 
 

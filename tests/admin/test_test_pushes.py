@@ -128,6 +128,13 @@ def test_the_history_tells_the_verdict_and_nothing_of_the_answer(boss: Client, a
     assert LogEntry.objects.get().get_change_message() == "Sent a test push: server_error."
 
 
+def test_the_history_tells_whose_state_was_sent(boss: Client, answers: Any) -> None:
+    answers(OK)
+    profile = UserProfileFactory()
+    page_of(boss, ClientEndpointFactory(), member=profile.pk)
+    assert f"with the state of member #{profile.pk}: accepted" in LogEntry.objects.get().get_change_message()
+
+
 def test_it_leaves_no_trace_in_the_log(boss: Client, answers: Any) -> None:
     answers(OK)
     page_of(boss, ClientEndpointFactory())

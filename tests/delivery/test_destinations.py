@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any
 
@@ -36,6 +37,20 @@ def test_a_dead_first_address_gives_way_to_the_next(lab: Lab, server: EndpointSe
 def test_a_dead_ipv6_address_gives_way_to_ipv4(lab: Lab, server: EndpointServer) -> None:
     lab.dns.answer("client.test", ["::1", "127.0.0.1"])
     assert lab.send(url(server)).status_code == 200
+
+
+def test_an_ipv6_address_gives_way_to_ipv4_where_the_machine_has_no_ipv6(lab: Lab, server: EndpointServer) -> None:
+    class WithoutIpv6(socket.socket):
+        def __init__(self, family: int = -1, *args: Any, **kwargs: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *args, **kwargs)
+
+    lab.dns.answer("client.test", ["::1", "127.0.0.1"])
+    lab.monkeypatch.setattr("live_push.delivery.dialling.socket.socket", WithoutIpv6)
+    assert lab.send(url(server)).status_code == 200
+    lab.dns.answer("other.test", ["::1"])
+    assert lab.send(url(server).replace("client", "other")).error_code == "connect_failed"
 
 
 def test_an_address_that_does_not_answer_gives_way_within_its_own_time(lab: Lab, server: EndpointServer) -> None:

@@ -20,7 +20,7 @@ from live_push.models import Attempt
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import deliver, status
 
-KEY = "k3y/with+odd&<letters>='x'"
+KEY = "k3y/with+odd&<letters>='x\"`"
 
 Echo = Callable[[str], str]
 
@@ -29,15 +29,26 @@ def lower_percents(text: str) -> str:
     return re.sub("%..", lambda found: found[0].lower(), text)
 
 
+def in_json(text: str, letters: str, digits: str) -> str:
+    return "".join(f"\\u{ord(one):{digits}}" if one in letters else one for one in json.dumps(text))
+
+
 ECHOES = [
     pytest.param(str, id="as-it-is"),
     pytest.param(html.escape, id="in-html"),
     pytest.param(json.dumps, id="in-json"),
     pytest.param(lambda key: json.dumps(key).replace("/", "\\/"), id="in-json-as-php-writes-it"),
+    pytest.param(lambda key: in_json(key, "<>&", "04x"), id="in-json-as-go-and-rails-write-it"),
+    pytest.param(lambda key: in_json(key, "<>&'+`", "04X").replace('\\"', "\\u0022"), id="in-json-as-dotnet-writes-it"),
+    pytest.param(lambda key: html.escape(key).replace("&#x27;", "&#039;"), id="in-html-as-php-writes-it"),
+    pytest.param(
+        lambda key: html.escape(key).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"), id="in-html-as-go-writes-it"
+    ),
     pytest.param(lambda key: quote(key, safe=""), id="percent-encoded"),
     pytest.param(lambda key: lower_percents(quote(key, safe="")), id="percent-encoded-in-small-letters"),
     pytest.param(quote_plus, id="as-in-a-form"),
     pytest.param(lambda key: key.encode().hex(), id="in-hexadecimal"),
+    pytest.param(lambda key: key.encode().hex().upper(), id="in-hexadecimal-in-capitals"),
     pytest.param(lambda key: b64encode(key.encode()).decode(), id="in-base64"),
     pytest.param(lambda key: urlsafe_b64encode(key.encode()).decode().rstrip("="), id="in-urlsafe-base64"),
     pytest.param(lambda key: b64encode(f"x-api-key: {key}".encode()).decode(), id="in-the-base64-of-a-header"),
