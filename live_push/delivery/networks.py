@@ -21,7 +21,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 VERSION: Final = 1
-"""Of both tables: higher by one with each change, which the changelog tells, because an endpoint may be refused since."""
+"""Of both tables: higher by one with each change, which the changelog tells: an endpoint may be refused since."""
 
 # The IANA registries of special-purpose addresses, also where they call a block globally reachable: nobody serves
 # an API from it. IPv4-mapped IPv6 is missing because the address inside is judged instead.
