@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -12,10 +13,11 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
 from . import api, conf
+from .delivery import notices
 from .engines import autostart
 from .models import ClientEndpoint, EndpointHealth, PushTrigger, TierMembership, UserProfile
 from .models.endpoints import begin_health
-from .signals import endpoint_activated, profiles_changed
+from .signals import credentials_changed, endpoint_activated, profiles_changed
 from .tiers import service as tiers
 
 
@@ -94,6 +96,11 @@ def endpoint_loaded(instance: ClientEndpoint, raw: bool, using: str, **kwargs: A
 @receiver(endpoint_activated, dispatch_uid="live_push.endpoint_activated")
 def endpoint_switched_on(endpoint_id: int, using: str, **kwargs: Any) -> None:
     api.reactivate(endpoint_id, using=using)
+
+
+@receiver(credentials_changed, dispatch_uid="live_push.credentials_changed")
+def credentials_lost_or_found(endpoint_id: int, problem: str, using: str, **kwargs: Any) -> None:
+    transaction.on_commit(partial(notices.announce_credentials, endpoint_id, problem, using=using), using=using)
 
 
 @receiver(request_started, dispatch_uid="live_push.request_started")

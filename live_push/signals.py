@@ -11,6 +11,8 @@ signal                     arguments
 ``endpoint_failing``       ``endpoint``, ``since``: no success for six hours, once per incident
 ``endpoint_disabled``      ``endpoint``, ``reason``
 ``endpoint_recovered``     ``endpoint``
+``endpoint_needs_credentials`` ``endpoint``, ``problem``: its secrets can't be read, so its deliveries wait
+``endpoint_has_credentials`` ``endpoint``: they can be read again
 ========================== ============================================================================
 """
 
@@ -24,6 +26,8 @@ third_party_id_captured = Signal()
 endpoint_failing = Signal()
 endpoint_disabled = Signal()
 endpoint_recovered = Signal()
+endpoint_needs_credentials = Signal()
+endpoint_has_credentials = Signal()
 
 # Private: how the lower rooms (querysets, tiers) say that profiles changed, inside the transaction of the change,
 # without importing what records the push. Arguments: ``profile_ids`` (list[int]), ``trigger`` (str), ``using`` (alias).
@@ -31,3 +35,7 @@ profiles_changed = Signal()
 
 # Private: an endpoint was switched on, inside that transaction. Arguments: ``endpoint_id`` (int), ``using`` (alias).
 endpoint_activated = Signal()
+
+# Private: an endpoint's secrets can't be read any more, or can be again, inside the transaction that noted it.
+# Arguments: ``endpoint_id`` (int), ``problem`` (str; empty where they can be read), ``using`` (alias).
+credentials_changed = Signal()

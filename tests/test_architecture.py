@@ -282,11 +282,14 @@ def test_the_public_models_are_these() -> None:
 
 def test_the_public_signals_are_these() -> None:
     assert sorted(name for name, value in vars(signals).items() if isinstance(value, signals.Signal)) == [
+        "credentials_changed",
         "delivery_failed",
         "delivery_succeeded",
         "endpoint_activated",
         "endpoint_disabled",
         "endpoint_failing",
+        "endpoint_has_credentials",
+        "endpoint_needs_credentials",
         "endpoint_recovered",
         "profiles_changed",
         "third_party_id_captured",

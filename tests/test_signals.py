@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core.mail import EmailMessage
 from django.db import transaction
 from django.dispatch import Signal
+from django.test import override_settings
 
 from live_push import signals
 from live_push.models import ClientEndpoint, Delivery, UserProfile
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 Heard = list[dict[str, Any]]
 
-PRIVATE = {"profiles_changed", "endpoint_activated"}
+PRIVATE = {"profiles_changed", "endpoint_activated", "credentials_changed"}
 PUBLIC = [value for name, value in vars(signals).items() if isinstance(value, Signal) and name not in PRIVATE]
 
 
@@ -95,6 +97,42 @@ def test_a_disabled_endpoint_is_told_with_its_reason(hear: Callable[[Signal], He
     deliver(status(410))
     (told,) = heard
     assert (told["endpoint"], "410" in told["reason"]) == (endpoint, True)
+
+
+def test_lost_credentials_are_told_once_and_again_when_they_are_back(
+    hear: Callable[[Signal], Heard], mailoutbox: list[EmailMessage]
+) -> None:
+    lost, found = hear(signals.endpoint_needs_credentials), hear(signals.endpoint_has_credentials)
+    endpoint = ClientEndpointFactory(api_key_auth=True, name="acme", contact_email="ops@example.com")
+    UserProfileFactory()
+    for _ in range(2):
+        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["a key that has encrypted nothing yet"]}):
+            deliver(OK)
+    (told,) = lost
+    assert (told["endpoint"], "SECRET_KEYS" in told["problem"], told["in_transaction"]) == (endpoint, True, False)
+    assert found == []
+    deliver(OK)
+    assert [told["endpoint"] for told in found] == [endpoint]
+    assert [mail.subject for mail in mailoutbox] == [
+        "Endpoint “acme” needs credentials",
+        "Endpoint “acme” has its credentials again",
+    ]
+    assert "SECRET_KEYS" not in mailoutbox[0].body
+
+
+def test_credentials_that_a_save_makes_useless_are_told_after_its_commit(hear: Callable[[Signal], Heard]) -> None:
+    lost, found = hear(signals.endpoint_needs_credentials), hear(signals.endpoint_has_credentials)
+    endpoint = ClientEndpointFactory(api_key_auth=True)
+    endpoint.save()
+    assert (lost, found) == ([], [])
+    with transaction.atomic():
+        endpoint.url = "https://elsewhere.example.com/push"
+        endpoint.save()
+        assert lost == []
+    assert [told["endpoint"] for told in lost] == [endpoint]
+    endpoint.api_key = "entered-again"
+    endpoint.save()
+    assert [told["endpoint"] for told in found] == [endpoint]
 
 
 @pytest.mark.usefixtures("_raising_receivers")

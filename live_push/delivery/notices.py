@@ -1,6 +1,6 @@
 """What the world is told after a settlement's commit: signals, log records, and a mail to the endpoint's contact.
 
-Each incident is told once: an endpoint that fails, that is disabled, that recovers.
+Each incident is told once: an endpoint that fails, that is disabled, that recovers, whose credentials can't be used.
 """
 
 from __future__ import annotations
@@ -80,6 +80,26 @@ def _announce_endpoint(endpoint_id: int, *, gone: bool, using: str) -> None:
         logger.error("Endpoint %s has been failing since %s.", endpoint.pk, health.failing_since)
         _tell(signals.endpoint_failing, endpoint=endpoint, since=health.failing_since)
         _mail(endpoint, _("is failing"), _("No push was accepted for six hours. Every attempt is in the delivery log."))
+
+
+def announce_credentials(endpoint_id: int, problem: str, *, using: str) -> None:
+    """Announce that an endpoint's secrets can't be read, or (``problem`` is empty) that they can be again."""
+    endpoint = ClientEndpoint.objects.using(using).filter(pk=endpoint_id).first()
+    if endpoint is None:
+        return
+    if problem:
+        logger.error("Endpoint %s needs credentials; its deliveries wait. %s", endpoint.pk, problem)
+        _tell(signals.endpoint_needs_credentials, endpoint=endpoint, problem=problem)
+        # Why is for who runs this project, and stands in the log: the contact may be somebody else.
+        _mail(
+            endpoint,
+            _("needs credentials"),
+            _("They can't be used. What waits is kept until new ones are entered."),
+        )
+    else:
+        logger.warning("Endpoint %s has its credentials again.", endpoint.pk)
+        _tell(signals.endpoint_has_credentials, endpoint=endpoint)
+        _mail(endpoint, _("has its credentials again"), _("What waited is sent."))
 
 
 def _claim_notice(health: EndpointHealth, noticed_at: object, *, using: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ from live_push.delivery.breaker import Breaker
 from live_push.exceptions import EndpointUrlError, PayloadError, SecretMisuse, SecretUnreadable
 from live_push.fields import EncryptedTextField
 from live_push.ids import as_id
-from live_push.signals import endpoint_activated
+from live_push.signals import credentials_changed, endpoint_activated
 
 from .clock import DbNow
 from .columns import IdField, readable
@@ -317,9 +317,14 @@ class ClientEndpoint(models.Model):
             if was_active is None:
                 begin_health([self], using=using)
             else:
-                health = EndpointHealth.objects.using(using).filter(pk=self.pk)
-                health.update(needs_credentials=self.credentials_problem() != "")
+                self._note_credentials(using=using)
                 announce_switch(self.pk, was_active=was_active, is_active=self.is_active, using=using)
+
+    def _note_credentials(self, *, using: str) -> None:
+        problem = self.credentials_problem()
+        noted = EndpointHealth.objects.using(using).filter(pk=self.pk, needs_credentials=problem == "")
+        if noted.update(needs_credentials=problem != ""):
+            credentials_changed.send(sender=ClientEndpoint, endpoint_id=self.pk, problem=problem, using=using)
 
     def refuse_nonsense(self) -> None:
         """``full_clean()`` that says which endpoint it is about."""
@@ -473,16 +478,20 @@ class EndpointHealth(models.Model):
         self.rest_seconds, self.rests_until = breaker.rest_seconds, breaker.rests_until
 
 
-def begin_health(endpoints: Iterable[ClientEndpoint], *, using: str) -> None:
+def begin_health(endpoints: Sequence[ClientEndpoint], *, using: str) -> None:
     """Make the health rows of endpoints that are new: without one an endpoint is never claimed."""
+    problems = {endpoint.pk: endpoint.credentials_problem() for endpoint in endpoints}
     EndpointHealth.objects.using(using).bulk_create(
         EndpointHealth(
             endpoint_id=endpoint.pk,
             inactive_since=None if endpoint.is_active else DbNow(),
-            needs_credentials=endpoint.credentials_problem() != "",
+            needs_credentials=problems[endpoint.pk] != "",
         )
         for endpoint in endpoints
     )
+    for pk, problem in problems.items():
+        if problem:
+            credentials_changed.send(sender=ClientEndpoint, endpoint_id=pk, problem=problem, using=using)
 
 
 class Confirmation(models.Model):

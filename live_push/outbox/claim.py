@@ -32,6 +32,7 @@ from live_push.models import (
 )
 from live_push.models.clock import db_now
 from live_push.models.locking import locked
+from live_push.signals import credentials_changed
 
 from . import allowance, failures
 from .line import Place, arrange
@@ -153,10 +154,7 @@ def _needs_credentials(endpoint: ClientEndpoint, health: EndpointHealth, *, usin
     if health.needs_credentials != bool(problem):
         health.needs_credentials = bool(problem)
         health.save(using=using, update_fields=["needs_credentials"])
-        if problem:
-            logger.error("Endpoint %s needs credentials; its deliveries wait. %s", endpoint.pk, problem)
-        else:
-            logger.warning("Endpoint %s has its credentials again.", endpoint.pk)
+        credentials_changed.send(sender=ClientEndpoint, endpoint_id=endpoint.pk, problem=problem, using=using)
     return bool(problem)
 
 

@@ -76,7 +76,7 @@ def test_what_is_due_waits_for_a_lost_key_to_come_back(caplog: pytest.LogCapture
 def test_operators_are_told_once_when_it_begins_and_once_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     ClientEndpointFactory(api_key_auth=True)
     UserProfileFactory()
-    with caplog.at_level(logging.WARNING, "live_push.outbox"):
+    with caplog.at_level(logging.WARNING, "live_push.delivery"):
         for _ in range(3):
             with override_settings(LIVE_PUSH=KEYS_LOST):
                 deliver(OK)
