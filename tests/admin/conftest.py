@@ -63,6 +63,6 @@ def world() -> None:
     TierProgramFactory()
     ClientEndpointFactory(name="acme", basic=True)
     ClientEndpointFactory(name="globex", is_active=False, disabled_reason="No success for five days.")
-    UserProfileFactory.create_batch(2)
-    deliver(OK, status(500, b"<script>alert('boo')</script>"))
+    UserProfileFactory.create_batch(3)
+    deliver(OK, status(500, b"<script>alert('boo')</script>"), status(413))
     UserProfileFactory()

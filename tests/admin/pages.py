@@ -33,10 +33,15 @@ def all_pages() -> dict[str, str]:
         "a new member": url("userprofile_add"),
         "a preview": url("userprofile_preview", profile.pk) + f"?endpoint={endpoint.pk}",
         "an override": url("userprofile_override", profile.pk),
+        "a member's history": url("userprofile_history", profile.pk),
         "deleting a member": url("userprofile_delete", profile.pk),
         "programs": url("tierprogram_changelist"),
         "a program": url("tierprogram_change", program.pk),
+        "a new program": url("tierprogram_add"),
+        "a program's history": url("tierprogram_history", program.pk),
+        "deleting a program": url("tierprogram_delete", program.pk),
     }
     for delivery in Delivery.objects.order_by("pk"):
         pages[f"a {delivery.status} delivery"] = url("delivery_change", delivery.pk)
+        pages["a delivery's history"] = url("delivery_history", delivery.pk)
     return pages

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import util
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.test import override_settings
+
+from live_push.https_server import EndpointServer
+from tests.conftest import need
 
 HOW_TO_GET_IT = "No Chromium here. Get it: apt-get install chromium, and pip install 'live-push[browser]'."
 CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "")
@@ -24,8 +29,9 @@ FLAGS = [
     "--disable-sync",
 ]
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
-MOST_PIXELS = 1000
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 320, "height": 800}
+# What a README shows at once without growing heavy.
+PICTURED = {"width": 1120, "height": 760}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,9 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """The browser, one for all tests; each gets a fresh context."""
-    api = pytest.importorskip("playwright.sync_api", reason=HOW_TO_GET_IT)
-    if not CHROMIUM:
-        pytest.skip(HOW_TO_GET_IT)
+    need(CHROMIUM and util.find_spec("playwright"), HOW_TO_GET_IT)
+    from playwright import sync_api as api
+
     # Playwright runs an event loop in this thread, which Django takes for asynchronous code.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with api.sync_playwright() as playwright:
@@ -79,14 +85,20 @@ class Operator:
         self.page.wait_for_url(f"{self.server}/admin/live_push/")
 
     def press(self, name: str) -> None:
-        """Press the button or follow the link of this name."""
+        """Press the button or follow the link of this name. Say with :meth:`sees` what must come of it."""
         button, link = (self.page.get_by_role(role, name=name, exact=True) for role in ("button", "link"))
         button.or_(link).first.click()
-        self.page.wait_for_load_state()
 
-    def reads(self, text: str) -> bool:
-        """Whether the page says so."""
-        return text in self.page.locator("body").inner_text()
+    def sees(self, *texts: str) -> None:
+        """Waits until the page shows all of this; what is folded away is not seen."""
+        from playwright.sync_api import expect
+
+        for text in texts:
+            expect(self.page.locator("body")).to_contain_text(text, use_inner_text=True)
+
+    def sees_no(self, text: str) -> None:
+        """The page, which must stand already, does not show it."""
+        assert text not in self.page.locator("body").inner_text()
 
     @property
     def overflows(self) -> bool:
@@ -96,15 +108,25 @@ class Operator:
         )
 
     def take_picture(self, name: str) -> None:
-        """Keep a screenshot for the documentation, where it is asked for."""
+        """Keep a screenshot for the documentation, where it is asked for: a plain run leaves no file changed."""
         if os.environ.get("LIVE_PUSH_SCREENSHOTS"):
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-            height = min(self.page.evaluate("document.documentElement.scrollHeight"), MOST_PIXELS)
-            part = {"x": 0, "y": 0, "width": WIDE["width"], "height": height}
-            self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, clip=part)
+            before = self.page.viewport_size
+            self.page.set_viewport_size(PICTURED)
+            # The page alone: Django's own list of apps says nothing of this one.
+            self.page.evaluate("document.querySelector('#nav-sidebar')?.remove(); window.scrollTo(0, 0)")
+            self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+            self.page.set_viewport_size(before)
 
 
 Hire = Callable[..., Operator]
+
+
+@pytest.fixture
+def client_server() -> Iterator[EndpointServer]:
+    """The client's side."""
+    with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
+        yield server
 
 
 @pytest.fixture

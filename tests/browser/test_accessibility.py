@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from collections.abc import Iterator
+from importlib import resources, util
 from typing import Any
 
 import pytest
 
+from live_push.https_server import EndpointServer
+from live_push.models import ClientEndpoint, Delivery
 from tests.admin.conftest import world as world
-from tests.admin.pages import all_pages
+from tests.admin.pages import all_pages, url
+from tests.conftest import need
 
-from .conftest import NARROW, WIDE, Hire, Operator
+from .conftest import HOW_TO_GET_IT, NARROW, WIDE, Hire, Operator
 
 pytestmark = pytest.mark.usefixtures("world")
 
@@ -32,16 +36,19 @@ NOT_OURS = [
 
 
 def axe_source() -> str:
-    """The script, which a package of the test extra ships."""
-    package = pytest.importorskip("axe_playwright_python", reason="pip install 'live-push[browser]'")
-    return (resources.files(package) / "axe.min.js").read_text()
+    """The script, which a package of the browser extra ships."""
+    need(util.find_spec("axe_playwright_python"), HOW_TO_GET_IT)
+    return (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 
 
-def violations(operator: Operator) -> list[str]:
+def violations(operator: Operator, rules: list[str]) -> list[str]:
     """What axe finds wrong with the open page, each with the element."""
+    operator.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     heard = list(operator.complaints)
     found: dict[str, Any] = operator.page.evaluate(
-        "exclude => axe.run({exclude: exclude.map(selector => [selector])}, {resultTypes: ['violations']})", NOT_OURS
+        "([exclude, rules]) => axe.run({exclude: exclude.map(selector => [selector])},"
+        " {resultTypes: ['violations'], ...(rules.length ? {runOnly: rules} : {})})",
+        [NOT_OURS, rules],
     )
     # To measure, axe styles elements inline, which the page's policy forbids and the browser tells.
     operator.complaints[:] = heard
@@ -52,6 +59,52 @@ def violations(operator: Operator) -> list[str]:
     ]
 
 
+def reached_by_pressing(operator: Operator) -> Iterator[str]:
+    """The pages without an address of their own, because a button makes them: yields each by name."""
+    page = operator.page
+    endpoint = ClientEndpoint.objects.get(name="acme")
+    operator.open(url("clientendpoint_test", endpoint.pk))
+    operator.press("Send test push")
+    operator.sees("What came back")
+    yield "a test push, sent"
+
+    operator.open(url("clientendpoint_signing", endpoint.pk))
+    operator.press("Generate a signing secret")
+    operator.sees("Copy it now")
+    yield "a new signing secret"
+    operator.open(url("clientendpoint_signing", endpoint.pk))
+    operator.press("Rotate")
+    operator.sees("Copy it now")
+    operator.open(url("clientendpoint_signing", endpoint.pk))
+    operator.sees("Two secrets sign now.")
+    yield "a signing secret within its overlap"
+
+    operator.open(url("clientendpoint_add"))
+    page.locator("input[name=_save]").click()
+    operator.sees("Please correct the errors below.")
+    yield "an endpoint that is refused"
+
+    waiting = Delivery.objects.filter(status="pending").latest("pk")
+    operator.open(url("delivery_change", waiting.pk))
+    operator.press("Cancel what waits")
+    operator.sees("Cancel 1 delivery")
+    yield "a cancelling to confirm"
+    for action, button in (("redeliver", "Redeliver"), ("resend", "Resend"), ("erase_content", "Erase the content of")):
+        operator.open(url("delivery_changelist"))
+        page.locator("#action-toggle").check()
+        page.locator("select[name=action]").select_option(value=action)
+        page.locator("#changelist-form .actions button").first.click()
+        operator.sees("What will happen", f"{button} ")
+        yield f"a bulk to confirm: {action}"
+
+    operator.open(url("userprofile_changelist"))
+    page.locator("#action-toggle").check()
+    page.locator("select[name=action]").select_option(value="delete_selected")
+    page.locator("#changelist-form .actions button").first.click()
+    operator.sees("Are you sure you want to delete")
+    yield "deleting some members"
+
+
 @pytest.mark.parametrize(
     ("viewport", "dark"),
     [
@@ -60,15 +113,30 @@ def violations(operator: Operator) -> list[str]:
         pytest.param(NARROW, False, id="narrow"),
     ],
 )
-def test_no_page_has_a_violation(hire: Hire, viewport: dict[str, int], dark: bool) -> None:
+def test_no_page_has_a_violation(
+    hire: Hire, viewport: dict[str, int], dark: bool, client_server: EndpointServer
+) -> None:
     source = axe_source()
-    # The page's policy forbids it to add scripts; the judge comes in beside the page.
+    endpoint = ClientEndpoint.objects.get(name="acme")
+    endpoint.url, endpoint.password = client_server.url, "typed again"
+    endpoint.save()
     operator = hire(viewport, dark=dark)
+    # The page's policy forbids it to add scripts; the judge comes in beside the page.
     operator.page.add_init_script(source)
+    # Dark differs in nothing but its colours.
+    rules = ["color-contrast"] if dark else []
     found: dict[str, list[str]] = {}
+
+    def judge(name: str) -> None:
+        wrong = violations(operator, rules)
+        if operator.overflows:
+            wrong.append("scrolls sideways")
+        if wrong:
+            found[name] = wrong
+
     for name, address in all_pages().items():
         operator.open(address)
-        operator.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-        if wrong := violations(operator):
-            found[name] = wrong
+        judge(name)
+    for name in reached_by_pressing(operator):
+        judge(name)
     assert found == {}, "\n".join(f"{name}: {one}" for name, wrong in found.items() for one in wrong)
