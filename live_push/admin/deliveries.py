@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from live_push.ids import as_id
-from live_push.models import Delivery
+from live_push.models import Delivery, DeliveryStatus
 from live_push.models.clock import DbNow
 
 from . import delivery_story, words
@@ -73,7 +73,8 @@ class DeliveryAdmin(LivePushAdmin):
         helped = _("Exactly: an event id, a member's id, a third-party id.")
         if may(request, "view_userprofile"):
             helped = _("Exactly: an event id, a member's id, a third-party id, an e-mail address.")
-        return super().changelist_view(request, {"search_help": helped, **(extra_context or {})})
+        context = {"search_help": helped, "quick_views": quick_views(request)}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, delivery: Any) -> SafeString:
@@ -244,3 +245,17 @@ class DeliveryAdmin(LivePushAdmin):
             self.route("bulk/", self.bulk_view, "bulk"),
             self.route("<int:pk>/deed/", self.deed_view, "deed"),
         ]
+
+
+def quick_views(request: HttpRequest) -> list[tuple[Any, str, bool]]:
+    """The states as links above the list, which keep the other filters: name, address, whether it is shown now."""
+    shown = request.GET.get("status__exact", "")
+    found: list[tuple[Any, str, bool]] = []
+    for value, name in [("", _("all")), *DeliveryStatus.choices]:
+        query = request.GET.copy()
+        query.pop("p", None)
+        query.pop("status__exact", None)
+        if value:
+            query["status__exact"] = value
+        found.append((name, f"?{query.urlencode()}", value == shown))
+    return found

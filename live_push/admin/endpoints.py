@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin import helpers
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import F, Q, QuerySet
@@ -21,18 +22,26 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from live_push import endpoint_url
 from live_push.exceptions import EndpointUrlError
-from live_push.models import ClientEndpoint, Delivery
+from live_push.models import AuthMethod, ClientEndpoint, Delivery, EndpointHour
 from live_push.models.clock import DbNow
 
 from . import figures, words
 from .base import CappedPaginator, LivePushAdmin, may
 from .catching_up import CatchingUp
 from .endpoint_form import EndpointForm, EndpointFormWithCredentials
-from .overview import Overview
+from .overview import Overview, causes
+from .recent import recent
 from .signing_secret import SigningSecret
 from .test_pushes import TestPushes
 
 CREDENTIALS = ["auth_method", "username", "new_password", "clear_password", "new_api_key", "clear_api_key"]
+
+
+LOGINS = {
+    AuthMethod.NONE: gettext_lazy("no login"),
+    AuthMethod.BASIC: gettext_lazy("user name and password"),
+    AuthMethod.API_KEY: gettext_lazy("API key"),
+}
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -46,6 +55,7 @@ class StateFilter(admin.SimpleListFilter):
             ("active", gettext_lazy("active")),
             ("failing", gettext_lazy("failing")),
             ("resting", gettext_lazy("resting")),
+            ("needs_credentials", gettext_lazy("needs credentials")),
             ("disabled", gettext_lazy("disabled")),
         ]
 
@@ -55,6 +65,7 @@ class StateFilter(admin.SimpleListFilter):
             "active": Q(is_active=True),
             "failing": Q(is_active=True, health__failing_since__isnull=False),
             "resting": Q(is_active=True) & resting,
+            "needs_credentials": Q(is_active=True, health__needs_credentials=True),
             "disabled": Q(is_active=False),
         }
         return queryset.filter(states[self.value()]) if self.value() in states else queryset  # type: ignore[index]
@@ -77,14 +88,14 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
     """The list, the form, pause and resume; further pages come from the bases, one idea each."""
 
     paginator = CappedPaginator
-    list_display = ("name_and_host", "state", "success_rate", "queue", "behind")
+    list_display = ("name_and_host", "state", "success_rate", "queue", "behind", "set_up")
     list_filter = (StateFilter, "auth_method", "capture_third_party_id")
     search_fields = ("name",)
     search_help_text = gettext_lazy("Searches the names.")
     ordering = ("name",)
     actions = ("send_test_push", "pause", "resume")
     radio_fields = {"auth_method": admin.VERTICAL, "ordering": admin.VERTICAL}
-    readonly_fields = ("disabled_reason",)
+    readonly_fields = ("why_disabled",)
     change_form_template = "admin/live_push/clientendpoint/change_form.html"
 
     # The list
@@ -132,6 +143,13 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         never = _("%(number)s never sent") % {"number": words.number(convergence.never_sent)}
         return format_html('{}<br><span class="lp-quiet">{}</span>', words.number(convergence.behind), never)
 
+    @admin.display(description=gettext_lazy("set-up"))
+    def set_up(self, endpoint: Any) -> SafeString:
+        more = [_("signed")] if endpoint.signing_secret is not None else []
+        more += [_("synchronizes the third-party ID")] if endpoint.capture_third_party_id else []
+        login = LOGINS[AuthMethod(endpoint.auth_method)]
+        return format_html('{}<br><span class="lp-quiet">{}</span>', login, ", ".join(more))
+
     # The form
 
     @method_decorator(sensitive_post_parameters("new_password", "new_api_key"))
@@ -151,7 +169,7 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         if not self.has_change_permission(request, obj) and obj is not None:
             credentials = CREDENTIALS[:2]
         # What was switched off says why; what was not has no reason to show.
-        state = ["is_active", "disabled_reason"] if obj is not None and not obj.is_active else ["is_active"]
+        state = ["is_active", "why_disabled"] if obj is not None and not obj.is_active else ["is_active"]
         wire = ["timeframe_score_alias", "null_levels_as_objects", "mobile_verified_as_date", "withheld_fields"]
         return [
             (None, {"fields": ["name", "url", *state, "contact_email"]}),
@@ -165,12 +183,16 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        readonly = ["disabled_reason"]
+        readonly = ["why_disabled"]
         if not may(request, "change_endpoint_credentials"):
             readonly += ["auth_method", "username"]
         if obj is not None and not may(request, "pause_clientendpoint"):
             readonly.append("is_active")
         return readonly
+
+    @admin.display(description=gettext_lazy("reason for disabling"))
+    def why_disabled(self, endpoint: Any) -> str:
+        return _(endpoint.disabled_reason) or words.NOTHING
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if obj.is_active:
@@ -206,6 +228,10 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
                 (_("Behind"), words.NOTHING if convergence is None else words.number(convergence.behind)),
                 (_("Never sent"), words.NOTHING if convergence is None else words.number(convergence.never_sent)),
             ],
+            "causes": causes(EndpointHour.objects.since(endpoint.now - figures.DAY).filter(endpoint=endpoint))[:5],
+            "recent": recent(Delivery.objects.filter(endpoint=endpoint), endpoint.now)
+            if may(request, "view_delivery")
+            else None,
             "deliveries_url": deliveries_url(endpoint),
             "can_test": self.has_test_permission(request),
             "can_pause": self.has_pause_permission(request),
@@ -220,7 +246,14 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         return may(request, "pause_clientendpoint")
 
     @admin.action(description=gettext_lazy("Pause"), permissions=["pause"])
-    def pause(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def pause(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        chosen = list(queryset.filter(is_active=True))
+        if chosen and "confirmed" not in request.POST:
+            return self._ask(request, chosen)
+        self._pause(request, queryset)
+        return None
+
+    def _pause(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         chosen = list(queryset.filter(is_active=True))
         queryset.filter(pk__in=[endpoint.pk for endpoint in chosen]).update(
             is_active=False, disabled_reason=paused_by(request)
@@ -228,6 +261,19 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         self.note(request, chosen, _("Paused."))
         said = ngettext("%(count)d endpoint is paused.", "%(count)d endpoints are paused.", len(chosen))
         self.message_user(request, said % {"count": len(chosen)}, messages.SUCCESS if chosen else messages.WARNING)
+
+    def _ask(self, request: HttpRequest, chosen: list[Any]) -> HttpResponse:
+        title = ngettext("Pause %(count)d endpoint?", "Pause %(count)d endpoints?", len(chosen))
+        selected = [(helpers.ACTION_CHECKBOX_NAME, endpoint.pk) for endpoint in chosen]
+        return self.page(
+            request,
+            "confirm.html",
+            title=title % {"count": len(chosen)},
+            sentences=[", ".join(endpoint.name for endpoint in chosen), *what_a_pause_means()],
+            hidden=[("action", "pause"), ("confirmed", "1"), *selected],
+            button=_("Pause"),
+            back=self.url("changelist"),
+        )
 
     @admin.action(description=gettext_lazy("Resume"), permissions=["pause"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -249,7 +295,7 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         """Asks before it pauses; resumes at once."""
         endpoint = self.found(request, pk, allowed=self.has_pause_permission(request))
         if request.method == "POST":
-            change = self.pause if request.POST.get("to") == "pause" else self.resume
+            change = self._pause if request.POST.get("to") == "pause" else self.resume
             change(request, ClientEndpoint.objects.filter(pk=pk))
             return self.back_to(endpoint)
         return self.page(
@@ -257,16 +303,22 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
             "confirm.html",
             original=endpoint,
             title=_("Pause “%(name)s”?") % {"name": endpoint.name},
-            sentences=[
-                _("Nothing is recorded or sent for it while it is paused."),
-                _("Resume sends the current state of every member that changed meanwhile, so no member is lost."),
-            ],
+            sentences=what_a_pause_means(),
             hidden=[("to", "pause")],
             button=_("Pause"),
+            back=self.url("change", pk),
         )
 
     def own_urls(self) -> Iterable[URLPattern]:
         return [*super().own_urls(), self.route("<int:pk>/switch/", self.switch_view, "switch")]
+
+
+def what_a_pause_means() -> list[str]:
+    """What to know before."""
+    return [
+        _("Nothing is recorded or sent for it while it is paused."),
+        _("Resume sends the current state of every member that changed meanwhile, so no member is lost."),
+    ]
 
 
 def paused_by(request: HttpRequest) -> str:

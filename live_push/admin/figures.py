@@ -10,7 +10,7 @@ from time import monotonic
 
 from django.core.cache import cache
 from django.db import router
-from django.db.models import Count, Min, OuterRef, Subquery, Sum
+from django.db.models import Count, Min, OuterRef, QuerySet, Subquery, Sum
 
 from live_push.convergence import Convergence, convergence
 from live_push.models import ClientEndpoint, Delivery, DeliveryStatus, EndpointHour, Priority, WorkerHeartbeat
@@ -63,17 +63,15 @@ class EndpointFigures:
 
 def of_endpoints(endpoint_ids: Collection[int], now: datetime) -> dict[int, EndpointFigures]:
     """The figures of these endpoints, by id."""
-    day, waits, converged = shares(now - DAY, endpoint_ids), waiting(endpoint_ids), converged_by_endpoint()
+    hours = EndpointHour.objects.since(now - DAY).filter(endpoint__in=endpoint_ids)
+    day, waits, converged = shares(hours), waiting(endpoint_ids), converged_by_endpoint()
     return {
         pk: EndpointFigures(day.get(pk, Share()), waits.get(pk, Waiting()), converged.get(pk)) for pk in endpoint_ids
     }
 
 
-def shares(since: datetime, endpoint_ids: Collection[int] | None = None) -> dict[int, Share]:
+def shares(hours: QuerySet[EndpointHour]) -> dict[int, Share]:
     """Attempts and how many of them were accepted, by endpoint."""
-    hours = EndpointHour.objects.since(since)
-    if endpoint_ids is not None:
-        hours = hours.filter(endpoint__in=endpoint_ids)
     accepted: dict[int, int] = defaultdict(int)
     attempts: dict[int, int] = defaultdict(int)
     for pk, error_code, count in hours.order_by().values_list("endpoint", "error_code").annotate(Sum("attempts")):
@@ -82,11 +80,9 @@ def shares(since: datetime, endpoint_ids: Collection[int] | None = None) -> dict
     return {pk: Share(accepted[pk], attempts[pk]) for pk in attempts}
 
 
-def waiting(endpoint_ids: Collection[int] | None = None) -> dict[int, Waiting]:
+def waiting(endpoint_ids: Collection[int]) -> dict[int, Waiting]:
     """Pending deliveries, and when the oldest was or is due, by endpoint."""
-    pending = Delivery.objects.filter(status=DeliveryStatus.PENDING)
-    if endpoint_ids is not None:
-        pending = pending.filter(endpoint__in=endpoint_ids)
+    pending = Delivery.objects.filter(status=DeliveryStatus.PENDING, endpoint__in=endpoint_ids)
     rows = pending.order_by().values_list("endpoint").annotate(Count("pk"), Min("next_attempt_at"))
     return {pk: Waiting(count, oldest) for pk, count, oldest in rows}
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied
 from django.db import router
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -51,21 +51,27 @@ class Overview(LivePushAdmin):
         period = period if period in PERIODS else "24h"
         since = now - PERIODS[period]
         endpoints = list(ClientEndpoint.objects.select_related("health"))
-        hours = per_hour(since, now)
+        only = next((one for one in endpoints if str(one.pk) == request.GET.get("endpoint")), None)
+        chosen = endpoints if only is None else [only]
+        statistics = EndpointHour.objects.since(since).filter(endpoint__in=[one.pk for one in chosen])
+        hours = per_hour(statistics, since, now)
         total = Share(sum(hour.share.accepted for hour in hours), sum(hour.share.attempts for hour in hours))
-        rows = endpoint_rows(endpoints, since, now)
+        rows = endpoint_rows(chosen, statistics, now)
+        waiting = figures.waiting([one.pk for one in chosen])
         return self.page(
             request,
             "overview.html",
-            title=_("Overview"),
-            sentence=in_a_sentence(rows, total, figures.waiting(), now),
+            title=_("Overview") if only is None else _("Overview of “%(name)s”") % {"name": only.name},
+            original=only,
+            endpoints=sorted(endpoints, key=lambda one: one.name),
+            sentence=in_a_sentence(rows, total, waiting),
             period=period,
             periods=[("24h", _("24 hours")), ("7d", _("7 days"))],
             chart=chart(hours),
             hours=hours,
             rows=rows,
             trouble=[row for row in rows if row["badge"].tone in ("bad", "warn")],
-            causes=causes(since),
+            causes=causes(statistics),
             workers=[(worker, words.moment(worker.seen_at, now)) for worker in figures.workers(now)],
         )
 
@@ -74,11 +80,11 @@ class Overview(LivePushAdmin):
         return [*super().own_urls(), path("overview/", view, name="live_push_overview")]
 
 
-def per_hour(since: datetime, now: datetime) -> list[Hour]:
+def per_hour(statistics: QuerySet[EndpointHour], since: datetime, now: datetime) -> list[Hour]:
     """Every hour of a period, also those in which nothing was sent, oldest first."""
     accepted: Counter[datetime] = Counter()
     attempts: Counter[datetime] = Counter()
-    rows = EndpointHour.objects.since(since).order_by().values_list("hour", "error_code").annotate(Sum("attempts"))
+    rows = statistics.order_by().values_list("hour", "error_code").annotate(Sum("attempts"))
     for hour, error_code, count in rows:
         attempts[hour] += count
         accepted[hour] += 0 if error_code else count
@@ -109,10 +115,12 @@ def label(moment: datetime) -> str:
     return date_format(timezone.localtime(moment), "D H:i")
 
 
-def endpoint_rows(endpoints: list[ClientEndpoint], since: datetime, now: datetime) -> list[dict[str, Any]]:
+def endpoint_rows(
+    endpoints: list[ClientEndpoint], statistics: QuerySet[EndpointHour], now: datetime
+) -> list[dict[str, Any]]:
     """One row for each endpoint, trouble first."""
-    shares, waiting = figures.shares(since), figures.waiting()
-    converged, durations = figures.converged_by_endpoint(), accepted_durations(since)
+    shares, waiting = figures.shares(statistics), figures.waiting([endpoint.pk for endpoint in endpoints])
+    converged, durations = figures.converged_by_endpoint(), accepted_durations(statistics)
     rows = [
         {
             "endpoint": endpoint,
@@ -130,10 +138,10 @@ def endpoint_rows(endpoints: list[ClientEndpoint], since: datetime, now: datetim
     return sorted(rows, key=lambda row: (order.get(row["badge"].tone, 2), row["endpoint"].name))
 
 
-def accepted_durations(since: datetime) -> Mapping[int, Mapping[int, int]]:
+def accepted_durations(statistics: QuerySet[EndpointHour]) -> Mapping[int, Mapping[int, int]]:
     """How many accepted attempts ended within how many milliseconds, by endpoint."""
     found: dict[int, dict[int, int]] = {}
-    hours = EndpointHour.objects.since(since).accepted().order_by()
+    hours = statistics.filter(error_code="").order_by()
     for pk, within_ms, count in hours.values_list("endpoint", "within_ms").annotate(Sum("attempts")):
         found.setdefault(pk, {})[within_ms] = count
     return found
@@ -144,16 +152,14 @@ def at_most(milliseconds: int | None) -> str:
     return words.NOTHING if milliseconds is None else f"≤ {words.milliseconds(milliseconds)}"
 
 
-def causes(since: datetime) -> list[dict[str, Any]]:
+def causes(statistics: QuerySet[EndpointHour]) -> list[dict[str, Any]]:
     """Why attempts failed, the most frequent cause first."""
-    rows = EndpointHour.objects.since(since).exclude(error_code="").order_by()
+    rows = statistics.exclude(error_code="").order_by()
     counted = rows.values_list("error_code").annotate(total=Sum("attempts")).order_by("-total", "error_code")
     return [{"code": code, "count": count, "explanation": words.explained(code)} for code, count in counted]
 
 
-def in_a_sentence(
-    rows: list[dict[str, Any]], total: Share, waiting: Mapping[int, figures.Waiting], now: datetime
-) -> str:
+def in_a_sentence(rows: list[dict[str, Any]], total: Share, waiting: Mapping[int, figures.Waiting]) -> str:
     """The answer for who has five seconds."""
     well = sum(row["badge"].tone == "ok" for row in rows)
     backlog = sum(item.deliveries for item in waiting.values())

@@ -15,16 +15,17 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from live_push import api, conf
 from live_push.ids import as_id
-from live_push.models import ClientEndpoint, Confirmation, Delivery, TierMembership, UserProfile
+from live_push.models import Attempt, ClientEndpoint, Confirmation, Delivery, TierMembership, UserProfile
 from live_push.models.clock import DbNow
+from live_push.tiers.ladder import from_base_to_top
 
 from . import words
 from .base import ROWS_LISTED, CappedPaginator, LivePushAdmin, StackedBase, may
 from .member_pages import MemberPages
 from .profile_forms import ProfileForm
+from .recent import RECENT, recent
 from .tiers import picture_of
 
-RECENT = 10
 OWNED_BY_TIERS = ("total_points", "redeemable_points", "monthly_points", "weekly_points")
 
 
@@ -164,17 +165,15 @@ class UserProfileAdmin(MemberPages, LivePushAdmin):
 
     def panel(self, request: HttpRequest, profile: Any) -> dict[str, Any]:
         """What stands around the form."""
-        recent = Delivery.objects.filter(profile=profile).select_related("push", "endpoint").order_by("-pk")[:RECENT]
         membership = getattr(profile, "tier_membership", None)
         events = list(profile.tier_events.order_by("-pk")[:RECENT])
         return {
             "endpoint_states": endpoint_states(profile),
-            "recent": [
-                (delivery, words.delivery_badge(delivery), words.moment(delivery.created_at, profile.now))
-                for delivery in recent
-            ]
+            "recent": recent(Delivery.objects.filter(profile=profile), profile.now)
             if may(request, "view_delivery")
             else None,
+            "captured": captured(profile) if may(request, "view_delivery") else (),
+            "ahead": ahead(membership) if membership else None,
             "tier_events": [(event, words.moment(event.due_at, profile.now)) for event in events],
             "ladder": picture_of(list(membership.tier.program.tiers.all()), membership.tier_id) if membership else "",
             "may_preview": may(request, "view_delivery_content") and may(request, "view_clientendpoint"),
@@ -246,3 +245,32 @@ def endpoint_states(profile: UserProfile) -> list[tuple[ClientEndpoint, words.Ba
             badge = words.Badge(_("confirmed"), "ok", "ok")
         found.append((endpoint, badge, confirmation))
     return found
+
+
+def captured(profile: Any) -> list[tuple[Attempt, Any, str]]:
+    """The third-party ids that endpoints returned for a member, newest first, and what came of each."""
+    attempts = Attempt.objects.filter(delivery__profile=profile, captured_id__isnull=False)
+    found = []
+    for attempt in attempts.select_related("delivery__endpoint").order_by("-pk")[:RECENT]:
+        result = _("stored")
+        if attempt.capture_conflict:
+            result = _("conflict: it belongs to another member")
+        elif attempt.replaced_id:
+            result = _("stored; it replaced “%(id)s”") % {"id": attempt.replaced_id}
+        found.append((attempt, words.moment(attempt.started_at, profile.now), result))
+    return found
+
+
+def ahead(membership: TierMembership) -> dict[str, Any] | None:
+    """How far the next tier is; ``None`` at the top."""
+    ladder = from_base_to_top(membership.tier.program.tiers.all())
+    above = [tier for tier in ladder if (tier.min_value or 0) > (membership.tier.min_value or 0)]
+    if not above:
+        return None
+    needed, score = above[0].min_value or 0, membership.timeframe_score
+    sentence = _("%(score)s of the %(needed)s points for “%(tier)s”.") % {
+        "score": words.number(score),
+        "needed": words.number(needed),
+        "tier": above[0].title,
+    }
+    return {"needed": needed, "score": min(score, needed), "sentence": sentence}

@@ -34,9 +34,10 @@ class LadderFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
         # The heading of a column is no label to a screen reader, and each row has its own.
+        title = form.instance.title or _("new tier")
         for name, field in form.fields.items():
             if not field.widget.is_hidden and name != "DELETE":
-                field.widget.attrs["aria-label"] = f"{field.label}: {form.instance.title or _('new tier')}"
+                field.widget.attrs["aria-label"] = f"{field.label}: {title}"
             elif name == "DELETE":
                 field.widget.attrs["aria-label"] = _("Delete “%(title)s”") % {"title": form.instance.title}
 

@@ -63,7 +63,7 @@ def delivery_badge(delivery: Delivery) -> Badge:
 def endpoint_badge(endpoint: ClientEndpoint, health: EndpointHealth, now: datetime) -> Badge:
     """How an endpoint is doing, trouble first; ``detail`` says what is wrong and what to do."""
     if not endpoint.is_active:
-        return Badge(gettext_lazy("disabled"), "off", "bad", endpoint.disabled_reason or _("Switched off."))
+        return Badge(gettext_lazy("disabled"), "off", "bad", _(endpoint.disabled_reason) or _("Switched off."))
     if problem := credential_problem(endpoint):
         return Badge(gettext_lazy("needs credentials"), "key", "bad", problem)
     if breaker.may_try(health.breaker, now) == "rest":
@@ -162,7 +162,7 @@ def _span(seconds: float) -> str:
     for size, unit in ((3600, _("h")), (60, _("min"))):
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} {_('s')}"
+    return _("%(number)s s") % {"number": f"{seconds:g}"}
 
 
 def explained(error_code: str) -> str:

@@ -77,6 +77,12 @@ class TestFinding:
         assert listed(staff("view_delivery"), q="ada@example.com") == []
         assert len(listed(staff("view_delivery", "view_userprofile"), q="ada@example.com")) == 1
 
+    def test_the_states_above_the_list_keep_the_other_filters(self, boss: Client) -> None:
+        context = boss.get(url("delivery_changelist"), {"recorded": "day", "status__exact": "failed", "p": "1"}).context
+        views = {str(name): (address, current) for name, address, current in context["quick_views"]}
+        assert views["all"] == ("?recorded=day", False)
+        assert views["failed"] == ("?recorded=day&status__exact=failed", True)
+
     def test_a_list_counts_no_further_than_it_pages(self, boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(base, "ROWS_LISTED", 3)
         ClientEndpointFactory()

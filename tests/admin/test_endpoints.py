@@ -215,6 +215,37 @@ class TestRules:
         assert boss.get(delete).status_code == 403
 
 
+class TestPage:
+    def test_it_tells_why_attempts_failed_and_what_went_out_last(self, boss: Client, staff: Staff) -> None:
+        acme, other = ClientEndpointFactory(name="acme"), ClientEndpointFactory(name="other")
+        UserProfileFactory()
+        deliver(status(500), OK)
+        page = boss.get(url("clientendpoint_change", acme.pk)).content.decode()
+        delivery = Delivery.objects.get(endpoint=acme)
+        assert "server_error" in page
+        assert "must look into its log" in page
+        assert url("delivery_change", delivery.pk) in page
+        assert f"cause=server_error&amp;endpoint={acme.pk}" in page
+        assert "None did." in boss.get(url("clientendpoint_change", other.pk)).content.decode()
+        page = staff("view_clientendpoint").get(url("clientendpoint_change", acme.pk)).content.decode()
+        assert "/delivery/" not in page
+
+    def test_a_filter_finds_those_whose_credentials_can_not_be_used(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        lost = ClientEndpointFactory(basic=True)
+        lost.url = "https://elsewhere.example.com/push"
+        lost.save()
+        context = boss.get(url("clientendpoint_changelist"), {"state": "needs_credentials"}).context
+        assert [endpoint.pk for endpoint in context["cl"].result_list] == [lost.pk]
+
+    def test_the_list_tells_how_each_is_set_up(self, boss: Client) -> None:
+        ClientEndpointFactory(name="acme", basic=True, signing_secret="whsec_" + "A" * 32)
+        ClientEndpointFactory(name="globex", capturing=True)
+        page = boss.get(url("clientendpoint_changelist")).content.decode()
+        for told in ("user name and password", "signed", "no login", "synchronizes the third-party ID"):
+            assert told in page, told
+
+
 class TestPauseAndResume:
     def switch(self, client: Client, endpoint: ClientEndpoint, to: str) -> Any:
         return client.post(url("clientendpoint_switch", endpoint.pk), {"to": to}, follow=True)
@@ -251,8 +282,12 @@ class TestPauseAndResume:
 
     def test_many_are_paused_and_resumed_from_the_list(self, boss: Client) -> None:
         chosen = [str(endpoint.pk) for endpoint in ClientEndpointFactory.create_batch(2)]
+        asked = boss.post(url("clientendpoint_changelist"), {"action": "pause", "_selected_action": chosen})
+        assert "Pause 2 endpoints?" in asked.content.decode()
+        assert ClientEndpoint.objects.filter(is_active=True).count() == 2
         for action, active in (("pause", False), ("resume", True)):
-            boss.post(url("clientendpoint_changelist"), {"action": action, "_selected_action": chosen})
+            data = {"action": action, "_selected_action": chosen, "confirmed": "1"}
+            boss.post(url("clientendpoint_changelist"), data)
             assert set(ClientEndpoint.objects.values_list("is_active", flat=True)) == {active}
 
     def test_the_form_switches_too(self, boss: Client) -> None:

@@ -70,6 +70,20 @@ class TestOverview:
         assert len(day["hours"]) == 25
         assert len(week["hours"]) == 169
 
+    def test_one_endpoint_can_be_looked_at_alone(self, boss: Client) -> None:
+        quiet, loud = ClientEndpointFactory(name="quiet"), ClientEndpointFactory(name="loud")
+        for endpoint, error_code, attempts in ((quiet, "", 1), (loud, "timeout", 7)):
+            EndpointHour.objects.create(
+                endpoint=endpoint, hour=START, within_ms=10, error_code=error_code, attempts=attempts
+            )
+        with stopped(START + MINUTE):
+            alone = self.context(boss, endpoint=quiet.pk)
+            both = self.context(boss, endpoint="nonsense")
+        assert [row["endpoint"].name for row in alone["rows"]] == ["quiet"]
+        assert (alone["causes"], sum(hour.share.attempts for hour in alone["hours"])) == ([], 1)
+        assert alone["sentence"].startswith("1 of 1 endpoint is well. Accepted: 100.0 % of 1 attempts.")
+        assert sum(hour.share.attempts for hour in both["hours"]) == 8
+
     def test_the_picture_has_the_same_numbers_as_the_table(self, boss: Client) -> None:
         ClientEndpointFactory()
         UserProfileFactory.create_batch(2)

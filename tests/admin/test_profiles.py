@@ -13,7 +13,7 @@ from django.test import Client
 from live_push import api
 from live_push.models import ClientEndpoint, Delivery, Push, Tier, TierEvent, UserProfile
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
-from tests.support import OK, deliver
+from tests.support import OK, deliver, status
 
 from .conftest import Staff
 from .forms import fields, submit
@@ -113,6 +113,31 @@ class TestPage:
         page = boss.get(url("userprofile_change", profile.pk)).content.decode()
         assert "jump: Tier 1 → Tier 2" in page
         assert "timeframe score 0 → 1200" in page
+
+    def test_it_tells_how_far_the_next_tier_is(self, boss: Client) -> None:
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        api.award_points(profile, 700)
+        page = boss.get(url("userprofile_change", profile.pk)).content.decode()
+        assert "700 of the 1,000 points for “Tier 2”." in page
+        assert '<meter class="lp-meter" min="0" max="1000" value="700"' in page
+        api.award_points(profile, 2000)
+        assert "<meter" not in boss.get(url("userprofile_change", profile.pk)).content.decode()
+
+    def test_it_tells_which_ids_came_back_and_what_came_of_them(self, boss: Client, staff: Staff) -> None:
+        ClientEndpointFactory(capturing=True)
+        UserProfileFactory(third_party_id="taken")
+        Delivery.objects.all().delete()
+        profile = UserProfileFactory()
+        for answered in (b"first", b"second", b"taken"):
+            profile.refresh_from_db()
+            profile.save()
+            deliver(status(200, b'{"third_party_id": "%s"}' % answered))
+        page = boss.get(url("userprofile_change", profile.pk)).content.decode()
+        for told in ("stored", "stored; it replaced “first”", "conflict: it belongs to another member"):
+            assert f"<td>{told}</td>" in page, told
+        page = staff("view_userprofile").get(url("userprofile_change", profile.pk)).content.decode()
+        assert "it replaced" not in page
 
     def test_recent_pushes_are_for_those_who_may_see_deliveries(self, staff: Staff) -> None:
         ClientEndpointFactory()
