@@ -49,6 +49,7 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else() -> None:
         "live_push/management/commands/live_push_worker.py",
         "live_push/templates/",
         "live_push/static/",
+        "live_push/locale/de/LC_MESSAGES/django.mo",
     ],
 )
 def test_the_wheel_holds_what_is_easily_forgotten(needed: str) -> None:

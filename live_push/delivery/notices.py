@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from django.core.mail import send_mail
 from django.dispatch import Signal
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from live_push import signals
 from live_push.models import ClientEndpoint, EndpointHealth
@@ -64,14 +65,14 @@ def _announce_endpoint(endpoint_id: int, *, gone: bool, using: str) -> None:
         return
     endpoint, now = health.endpoint, db_now(using)
     if gone:
-        _disable(endpoint, _("The client answered 410 Gone."), using=using)
+        _disable(endpoint, gettext_noop("The client answered 410 Gone."), using=using)
     elif health.failing_since is None:
         if health.failing_noticed_at is not None and _claim_notice(health, None, using=using):
             logger.warning("Endpoint %s has recovered.", endpoint.pk)
             _tell(signals.endpoint_recovered, endpoint=endpoint)
             _mail(endpoint, _("has recovered"), _("Pushes are accepted again."))
     elif health.failing_since <= now - DISABLED_AFTER:
-        _disable(endpoint, _("No success for five days."), using=using)
+        _disable(endpoint, gettext_noop("No success for five days."), using=using)
     elif (
         health.failing_since <= now - FAILING_AFTER
         and health.failing_noticed_at is None
@@ -109,6 +110,7 @@ def _claim_notice(health: EndpointHealth, noticed_at: object, *, using: str) -> 
 
 
 def _disable(endpoint: ClientEndpoint, reason: str, *, using: str) -> None:
+    # Stored as it stands in the source: whoever looks at it has it translated.
     active = ClientEndpoint.objects.using(using).filter(pk=endpoint.pk, is_active=True)
     if active.update(is_active=False, disabled_reason=reason):
         logger.error("Endpoint %s was disabled: %s", endpoint.pk, reason)
@@ -116,7 +118,9 @@ def _disable(endpoint: ClientEndpoint, reason: str, *, using: str) -> None:
         _mail(
             endpoint,
             _("was disabled"),
-            reason + " " + _("What waits for it is kept. Enable it again to send the current state of every member."),
+            _(reason)
+            + " "
+            + _("What waits for it is kept. Enable it again to send the current state of every member."),
         )
 
 

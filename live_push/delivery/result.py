@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# Marks for the translators; whoever shows a sentence translates it.
+from django.utils.translation import gettext_noop as _
+
 
 class ErrorCode(StrEnum):
     """Why an attempt failed: what the log stores, what it means, who must act."""
@@ -23,144 +26,144 @@ class ErrorCode(StrEnum):
     # No complete header block arrived: the status code is empty.
     DNS_FAILED = (
         "dns_failed",
-        "The host name could not be resolved.",
-        "The client must mend its DNS, or the operator must correct the URL.",
+        _("The host name could not be resolved."),
+        _("The client must mend its DNS, or the operator must correct the URL."),
     )
     DNS_TIMEOUT = (
         "dns_timeout",
-        "The name lookup took too long.",
-        "The client must look at its DNS; where other endpoints suffer too, the operator must look at ours.",
+        _("The name lookup took too long."),
+        _("The client must look at its DNS; where other endpoints suffer too, the operator must look at ours."),
     )
     ADDRESS_REFUSED = (
         "address_refused",
-        "The destination is not a public address; nothing was sent.",
-        "The client must publish a public address, or the operator must list its network in ALLOWED_PRIVATE_NETWORKS.",
+        _("The destination is not a public address; nothing was sent."),
+        _("The client must publish a public address, or the operator allow it by ALLOWED_PRIVATE_NETWORKS."),
     )
     CONNECT_REFUSED = (
         "connect_refused",
-        "The client's machine refused the connection: nothing listens on that port.",
-        "The client must start its server, or the operator must correct the URL.",
+        _("The client's machine refused the connection: nothing listens on that port."),
+        _("The client must start its server, or the operator must correct the URL."),
     )
     CONNECT_TIMEOUT = (
         "connect_timeout",
-        "No connection came about in time: the client's machine is down, or its firewall drops us.",
-        "The client must look at its machine and its firewall.",
+        _("No connection came about in time: the client's machine is down, or its firewall drops us."),
+        _("The client must look at its machine and its firewall."),
     )
     CONNECT_FAILED = (
         "connect_failed",
-        "No connection came about: there is no route to the client's machine.",
-        "The client must look at its network; where other endpoints suffer too, the operator must look at ours.",
+        _("No connection came about: there is no route to the client's machine."),
+        _("The client must look at its network; where other endpoints suffer too, the operator must look at ours."),
     )
     TLS_EXPIRED = (
         "tls_expired",
-        "The client's certificate has expired or is not valid yet.",
-        "The client must renew it.",
+        _("The client's certificate has expired or is not valid yet."),
+        _("The client must renew it."),
     )
     TLS_WRONG_NAME = (
         "tls_wrong_name",
-        "The client's certificate is for another host name.",
-        "The client must replace it, or the operator must correct the URL.",
+        _("The client's certificate is for another host name."),
+        _("The client must replace it, or the operator must correct the URL."),
     )
     TLS_UNKNOWN_ISSUER = (
         "tls_unknown_issuer",
-        "The client's certificate comes from an authority that we don't trust, or its chain is incomplete.",
-        "The client must send the whole chain, or the operator must add the authority to CA_BUNDLE.",
+        _("The client's certificate comes from an authority that we don't trust, or its chain is incomplete."),
+        _("The client must send the whole chain, or the operator must add the authority to CA_BUNDLE."),
     )
     TLS_FAILED = (
         "tls_failed",
-        "No encrypted connection could be agreed on.",
-        "The client must offer TLS 1.2 or newer, and ask for no client certificate.",
+        _("No encrypted connection could be agreed on."),
+        _("The client must offer TLS 1.2 or newer, and ask for no client certificate."),
     )
     TIMEOUT = (
         "timeout",
-        "Connected, but no complete answer came in time; the push may have been processed.",
-        "The client must answer faster.",
+        _("Connected, but no complete answer came in time; the push may have been processed."),
+        _("The client must answer faster."),
     )
     RESET = (
         "reset",
-        "The client closed the connection without answering; the push may have been processed.",
-        "The client must look at its server or the proxy before it.",
+        _("The client closed the connection without answering; the push may have been processed."),
+        _("The client must look at its server or the proxy before it."),
     )
     PROTOCOL_ERROR = (
         "protocol_error",
-        "What came back is not a complete HTTP answer; the push may have been processed.",
-        "The client must look at its server or the proxy before it.",
+        _("What came back is not a complete HTTP answer; the push may have been processed."),
+        _("The client must look at its server or the proxy before it."),
     )
     URL_REFUSED = (
         "url_refused",
-        "The endpoint's URL breaks the rule for URLs; nothing was sent.",
-        "The operator must correct the URL.",
+        _("The endpoint's URL breaks the rule for URLs; nothing was sent."),
+        _("The operator must correct the URL."),
     )
     NEEDS_CREDENTIALS = (
         "needs_credentials",
-        "The stored credentials can't be used: our key changed, or the URL moved to another host; nothing was sent.",
-        "The operator must type them again.",
+        _("The stored credentials can't be used: our key changed, or the URL moved to another host; nothing was sent."),
+        _("The operator must type them again."),
     )
     MISCONFIGURED = (
         "misconfigured",
-        "Our own settings keep us from sending.",
-        "The operator must correct them; the server log says which.",
+        _("Our own settings keep us from sending."),
+        _("The operator must correct them; the server log says which."),
     )
     PAYLOAD_FAILED = (
         "payload_failed",
-        "The payload could not be built from the profile; nothing was sent.",
-        "The operator must correct the profile or the serializer.",
+        _("The payload could not be built from the profile; nothing was sent."),
+        _("The operator must correct the profile or the serializer."),
     )
     LEASE_LOST = (
         "lease_lost",
-        "The worker stopped before it could write down what happened; the push may have been processed.",
-        "Nobody, where it happens once; else the operator finds out what stops the workers.",
+        _("The worker stopped before it could write down what happened; the push may have been processed."),
+        _("Nobody, where it happens once; else the operator finds out what stops the workers."),
     )
     UNEXPECTED = (
         "unexpected",
-        "Something failed that was not foreseen.",
-        "The operator finds its kind in the server log.",
+        _("Something failed that was not foreseen."),
+        _("The operator finds its kind in the server log."),
     )
     # A status code arrived, and this is the verdict on it.
     REDIRECT = (
         "redirect",
-        "The endpoint redirects elsewhere; redirects are never followed.",
-        "The operator must update the URL.",
+        _("The endpoint redirects elsewhere; redirects are never followed."),
+        _("The operator must update the URL."),
     )
     RATE_LIMITED = (
         "rate_limited",
-        "The client says that we send too fast.",
-        "Nobody: the endpoint is left to rest. A rate limit on the endpoint avoids it.",
+        _("The client says that we send too fast."),
+        _("Nobody: the endpoint is left to rest. A rate limit on the endpoint avoids it."),
     )
     GONE = (
         "gone",
-        "The client says that the endpoint is gone for good; it was disabled.",
-        "The operator must ask the client.",
+        _("The client says that the endpoint is gone for good; it was disabled."),
+        _("The operator must ask the client."),
     )
     TOO_LARGE = (
         "too_large",
-        "The client refuses a body of this size; it is not sent again.",
-        "The client must raise its limit.",
+        _("The client refuses a body of this size; it is not sent again."),
+        _("The client must raise its limit."),
     )
     CLIENT_ERROR = (
         "client_error",
-        "The client refused the push.",
-        "The operator must check credentials and URL; the client finds more in its own log.",
+        _("The client refused the push."),
+        _("The operator must check credentials and URL; the client finds more in its own log."),
     )
     SERVER_ERROR = (
         "server_error",
-        "The client's server failed on the push.",
-        "The client must look into its log.",
+        _("The client's server failed on the push."),
+        _("The client must look into its log."),
     )
     ODD_STATUS = (
         "odd_status",
-        "The client answered with a status code that HTTP doesn't know.",
-        "The client must correct its server.",
+        _("The client answered with a status code that HTTP doesn't know."),
+        _("The client must correct its server."),
     )
     ID_MISSING = (
         "id_missing",
-        "The client accepted the push, but returned no usable third_party_id.",
-        "The client must return one, or the operator must switch the capture off.",
+        _("The client accepted the push, but returned no usable third_party_id."),
+        _("The client must return one, or the operator must switch the capture off."),
     )
     ID_CONFLICT = (
         "id_conflict",
-        "The client returned a third_party_id that belongs to another profile; it was not stored.",
-        "The operator must find out with the client whose it is.",
+        _("The client returned a third_party_id that belongs to another profile; it was not stored."),
+        _("The operator must find out with the client whose it is."),
     )
 
 

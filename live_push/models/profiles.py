@@ -12,6 +12,7 @@ from django.db import models, router, transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from live_push.chunks import chunks
 from live_push.contract.values import custom_data
@@ -185,7 +186,7 @@ class UserProfile(RemembersStored):
     street_address_2 = _text(_("street address 2"))
     postal_code = _text(_("postal code"))
     city = _text(_("city"))
-    state = _text(_("state"))
+    state = _text(pgettext_lazy("address", "state"))
     region = _text(_("region"))
     country = _text(_("country"), help_text=_("The two-letter code, such as US."))
     mobile_phone_number = _text(_("mobile phone number"), help_text=_("Digits only."))

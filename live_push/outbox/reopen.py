@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils.translation import gettext_noop as _
 
 from live_push.chunks import chunks
 from live_push.models import (
@@ -24,12 +25,17 @@ from live_push.models.locking import locked
 from . import resend
 
 ROWS_PER_TRANSACTION = 500
+NOT_OVER_OR_WELL = {
+    DeliveryStatus.PENDING: _("it is pending; only failed and cancelled deliveries are redelivered"),
+    DeliveryStatus.SENDING: _("it is sending; only failed and cancelled deliveries are redelivered"),
+    DeliveryStatus.SUCCEEDED: _("it is succeeded; only failed and cancelled deliveries are redelivered"),
+}
 NEW_RUN = {"run_attempts": 0, "run_started_at": None, "stalls": 0}
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A delivery that was not redelivered, and the sentence why."""
+    """A delivery that was not redelivered, and the sentence why, marked for translation."""
 
     delivery_id: int
     why: str
@@ -81,7 +87,7 @@ def _sorted_out(delivery_ids: Collection[int], deliveries: QuerySet[Delivery]) -
         else:
             can.append(delivery.pk)
     known = {*can, *(entry.delivery_id for entry in skipped)}
-    return can, skipped + [Skipped(pk, "there is no such delivery") for pk in delivery_ids if pk not in known]
+    return can, skipped + [Skipped(pk, _("there is no such delivery")) for pk in delivery_ids if pk not in known]
 
 
 def _with_accepted(delivery_ids: Collection[int], *, using: str) -> QuerySet[Delivery]:
@@ -91,17 +97,17 @@ def _with_accepted(delivery_ids: Collection[int], *, using: str) -> QuerySet[Del
 
 
 def _why_not(delivery: Delivery) -> str:
-    if delivery.status not in (DeliveryStatus.FAILED, DeliveryStatus.CANCELLED):
-        return f"it is {delivery.get_status_display()}; only failed and cancelled deliveries are redelivered"
+    if delivery.status in NOT_OVER_OR_WELL:
+        return NOT_OVER_OR_WELL[DeliveryStatus(delivery.status)]
     if delivery.push.error:
-        return "its payload could not be built; correct the cause and use resend"
+        return _("its payload could not be built; correct the cause and use resend")
     if delivery.profile_id is None:
-        return "its member was deleted"
+        return _("its member was deleted")
     if delivery.push.payload is None:
-        return "its body is no longer kept; use resend"
+        return _("its body is no longer kept; use resend")
     accepted: int = delivery.accepted or 0  # type: ignore[attr-defined]
     if accepted >= delivery.position:
-        return "a newer state was accepted; use resend"
+        return _("a newer state was accepted; use resend")
     return ""
 
 
