@@ -17,7 +17,8 @@ class AddressGuard:
     """Says which addresses may be connected to.
 
     Public ones may, and those in the ``allowed`` networks, but for link-local and cloud metadata addresses. Those in
-    the ``blocked`` networks may not, whatever else is said. What an IPv6 address leads to counts like the address.
+    the ``blocked`` networks may not, whatever else is said. What an IPv6 address leads to must be allowed like the
+    address itself.
     """
 
     allowed: tuple[Network, ...] = ()
@@ -29,9 +30,11 @@ class AddressGuard:
         if found is None or is_always_refused(found) or is_in(found, self.blocked):
             return False
         inner = carried(found)
-        if inner is not None and is_in(inner, self.blocked):
-            return False
-        return is_public(found) or is_in(found, self.allowed)
+        if inner is None:
+            return is_public(found) or is_in(found, self.allowed)
+        # Whoever allows a translator has not allowed what it leads to inside.
+        may_go_there = is_public(inner) or is_in(inner, self.allowed)
+        return is_in(found, self.allowed) and may_go_there and not is_in(inner, self.blocked)
 
     def resolve(self, host: str, port: int, seconds: float) -> list[Destination]:
         """Where to connect to, in the resolver's order; never empty.

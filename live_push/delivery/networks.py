@@ -79,8 +79,13 @@ ALWAYS_REFUSED: Final = {
 
 
 def parsed(networks: Iterable[str]) -> tuple[Network, ...]:
-    """The networks, given as CIDR texts, as objects."""
-    return tuple(ip_network(network) for network in networks)
+    """The networks, given as CIDR texts, as objects; of IPv4-mapped ones those inside, because these are judged."""
+    return tuple(_unmapped(ip_network(network)) for network in networks)
+
+
+def _unmapped(network: Network) -> Network:
+    inner = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if inner is None or network.prefixlen < 96 else IPv4Network((inner, network.prefixlen - 96))
 
 
 _REFUSED: Final = parsed(REFUSED)
@@ -117,6 +122,9 @@ def carried(address: Address) -> IPv4Address | None:
         return address.teredo[1]
     if address.sixtofour:
         return address.sixtofour
+    # RFC 4291, section 2.5.5.1: the unspecified address and loopback only look like compatible ones.
+    if address.is_unspecified or address.is_loopback:
+        return None
     if is_in(address, _NAT64_AND_COMPATIBLE) or _is_isatap(address):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return None

@@ -246,6 +246,25 @@ def test_an_allowed_translator_leads_to_public_addresses() -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b::10.0.0.1",
+        "64:ff9b::127.0.0.1",
+        "64:ff9b::100.64.0.1",
+        "2002:a00:1::",
+        "::10.0.0.1",
+        "fd00::5efe:a00:1",
+    ],
+)
+def test_an_allowed_translator_leads_nowhere_inside(address: str) -> None:
+    assert not guard(["64:ff9b::/96", "2002::/16", "::/96", "fd00::/8"]).judge(address)
+
+
+def test_an_allowed_translator_leads_to_allowed_networks() -> None:
+    assert guard(["64:ff9b::/96", "10.1.0.0/16"]).judge("64:ff9b::10.1.0.1")
+
+
+@pytest.mark.parametrize(
     ("blocked", "address", "verdict"),
     [
         pytest.param("8.8.8.0/24", "8.8.8.0", False, id="the-first"),
@@ -256,6 +275,9 @@ def test_an_allowed_translator_leads_to_public_addresses() -> None:
         pytest.param("2606:4700::/32", "2606:4700::1", False, id="ipv6"),
         pytest.param("10.1.0.0/16", "10.1.0.1", False, id="blocked-wins-over-allowed"),
         pytest.param("8.8.8.0/24", "64:ff9b::808:808", False, id="through-an-allowed-translator"),
+        pytest.param("::ffff:8.8.8.0/120", "8.8.8.8", False, id="written-as-mapped"),
+        pytest.param("::ffff:8.8.8.0/120", "8.8.9.8", True, id="one-above-what-is-written-as-mapped"),
+        pytest.param("::/0", "8.8.8.8", True, id="all-of-ipv6-is-not-ipv4"),
     ],
 )
 def test_a_blocked_network_is_refused_in_addition(blocked: str, address: str, verdict: bool) -> None:
