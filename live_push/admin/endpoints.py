@@ -31,6 +31,7 @@ from .catching_up import CatchingUp
 from .endpoint_form import EndpointForm, EndpointFormWithCredentials
 from .overview import Overview, causes
 from .recent import recent
+from .request_shown import shown_url
 from .signing_secret import SigningSecret
 from .test_pushes import TestPushes
 
@@ -95,7 +96,7 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
     ordering = ("name",)
     actions = ("send_test_push", "pause", "resume")
     radio_fields = {"auth_method": admin.VERTICAL, "ordering": admin.VERTICAL}
-    readonly_fields = ("why_disabled",)
+    readonly_fields = ("address", "why_disabled")
     change_form_template = "admin/live_push/clientendpoint/change_form.html"
 
     # The list
@@ -166,13 +167,14 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         credentials = CREDENTIALS if may(request, "change_endpoint_credentials") else CREDENTIALS[:2]
+        address = "url"
         if not self.has_change_permission(request, obj) and obj is not None:
-            credentials = CREDENTIALS[:2]
+            credentials, address = CREDENTIALS[:2], "address"
         # What was switched off says why; what was not has no reason to show.
         state = ["is_active", "why_disabled"] if obj is not None and not obj.is_active else ["is_active"]
         wire = ["timeframe_score_alias", "null_levels_as_objects", "mobile_verified_as_date", "withheld_fields"]
         return [
-            (None, {"fields": ["name", "url", *state, "contact_email"]}),
+            (None, {"fields": ["name", address, *state, "contact_email"]}),
             (_("How we log in"), {"fields": credentials, "classes": ["lp-credentials"]}),
             (_("What comes back"), {"fields": ["capture_third_party_id"]}),
             (
@@ -183,7 +185,7 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        readonly = ["why_disabled"]
+        readonly = ["address", "why_disabled"]
         if not may(request, "change_endpoint_credentials"):
             readonly += ["auth_method", "username"]
         if obj is not None and not may(request, "pause_clientendpoint"):
@@ -193,6 +195,11 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
     @admin.display(description=gettext_lazy("reason for disabling"))
     def why_disabled(self, endpoint: Any) -> str:
         return _(endpoint.disabled_reason) or words.NOTHING
+
+    @admin.display(description="URL")
+    def address(self, endpoint: Any) -> str:
+        """The URL as it is shown to those who may not change it."""
+        return shown_url(endpoint.url)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if obj.is_active:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,12 +17,23 @@ CREDENTIALS: Final = frozenset({headers.AUTHORIZATION.lower(), headers.API_KEY})
 def shown(request: Request) -> dict[str, Any]:
     """URL, headers and body; the body as the very text that is sent, and indented."""
     return {
-        "url": request.url,
+        "url": shown_url(request.url),
         "headers": shown_headers(request.headers),
         "body": request.body.decode(),
         "indented": indented(request.body),
         "size": len(request.body),
     }
+
+
+def shown_url(url: str) -> str:
+    """The URL, each value of its query masked: some clients have a token there."""
+    path, mark, query = url.partition("?")
+    return path + mark + re.sub("[^&;]+", lambda found: _without_value(found[0]), query)
+
+
+def _without_value(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    return f"{name}={value and MASK}" if equals else MASK
 
 
 def shown_headers(sent: Mapping[str, str | bytes]) -> list[tuple[str, str]]:

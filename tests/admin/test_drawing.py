@@ -11,7 +11,7 @@ import pytest
 from live_push.admin import pictures, words
 from live_push.admin.differences import Difference, differences
 from live_push.admin.figures import Share
-from live_push.admin.request_shown import indented, shown_headers
+from live_push.admin.request_shown import indented, shown_headers, shown_url
 from live_push.delivery import retry
 from tests.support import START
 
@@ -128,3 +128,18 @@ def test_a_schedule_in_words() -> None:
 
 def test_a_code_of_a_hosts_own_transport_is_explained_by_itself() -> None:
     assert words.explained("carrier_pigeon") == "carrier_pigeon"
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("https://acme.example.com/a=b", "https://acme.example.com/a=b"),
+        ("https://acme.example.com/?", "https://acme.example.com/?"),
+        ("https://acme.example.com/?T0P", "https://acme.example.com/?••••"),
+        ("https://acme.example.com/?a=T0P&b=&c=T0P=T0P", "https://acme.example.com/?a=••••&b=&c=••••"),
+        ("https://acme.example.com/?a=T0P;b=T0P?T0P", "https://acme.example.com/?a=••••;b=••••"),
+        ("https://acme.example.com/?T0P&a=T0P", "https://acme.example.com/?••••&a=••••"),
+    ],
+)
+def test_of_a_query_only_the_names_show(url: str, seen: str) -> None:
+    assert shown_url(url) == seen

@@ -155,6 +155,19 @@ class TestCredentials:
         assert fresh(endpoint).reveal("password") == "password123"
         assert fresh(endpoint).is_active
 
+    def test_who_may_only_look_does_not_see_what_stands_in_the_query(self, staff: Staff) -> None:
+        endpoint = ClientEndpointFactory(url="https://acme.example.com/hook?v=2&token=T0PSECRET")
+        client = staff("view_clientendpoint", "send_test_push", "view_userprofile", "view_delivery_content")
+        pages = [
+            url("clientendpoint_change", endpoint.pk),
+            url("clientendpoint_test", endpoint.pk),
+            url("userprofile_preview", UserProfileFactory().pk) + f"?endpoint={endpoint.pk}",
+        ]
+        for address in pages:
+            page = client.get(address).content.decode()
+            assert "https://acme.example.com/hook?v=••••&amp;token=••••" in page
+            assert "T0PSECRET" not in page
+
     def test_who_may_not_change_credentials_can_not_send_them_elsewhere(self, staff: Staff) -> None:
         endpoint = ClientEndpointFactory(basic=True)
         client = staff("view_clientendpoint", "change_clientendpoint")
