@@ -140,6 +140,8 @@ def test_keys_are_judged_at_deployment(values: dict[str, Any], found: list[str])
         assert ids(checks.secrets_have_keys_of_their_own(None)) == found
 
 
+# From Django 6.1 on the command looks at the databases too.
+@pytest.mark.django_db
 @pytest.mark.parametrize(("arguments", "told"), [((), False), (("--deploy",), True)], ids=["daily", "at deployment"])
 def test_check_itself_tells_it(arguments: tuple[str, ...], told: bool, capsys: pytest.CaptureFixture[str]) -> None:
     with override_settings(LIVE_PUSH={}):
@@ -147,6 +149,7 @@ def test_check_itself_tells_it(arguments: tuple[str, ...], told: bool, capsys: p
     assert ("live_push.W002" in capsys.readouterr().err) == told
 
 
+@pytest.mark.django_db
 def test_check_itself_refuses_an_unknown_key() -> None:
     with override_settings(LIVE_PUSH={"ENGIN": 1}), pytest.raises(SystemCheckError, match=r"live_push\.E001"):
         call_command("check")
