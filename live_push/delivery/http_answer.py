@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from http.client import HTTPException, HTTPResponse
-from typing import BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 MOST_HEADER_BYTES: Final = 64 * 1024
 MOST_BODY_BYTES: Final = 64 * 1024
+# Of the lines between and behind chunks: enough for a body of the longest kind in chunks of one byte each.
+MOST_FRAMING_BYTES: Final = 4 * MOST_BODY_BYTES
 
 
 class _HeaderReader:
@@ -32,12 +34,35 @@ class _HeaderReader:
         self.stream.close()
 
 
+class _FramingReader:
+    """Hands out the lines between the chunks of a body and behind the last, bounded in sum; all else as it comes.
+
+    They count for no body, so that its limit says nothing about them: a peer could keep a worker's processor busy with
+    them until the deadline.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._bytes_left = MOST_FRAMING_BYTES
+
+    def readline(self, limit: int) -> bytes:
+        line = self._stream.readline(limit)
+        self._bytes_left -= len(line)
+        if self._bytes_left < 0:
+            raise HTTPException("there is too much around the chunks")
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class StrictResponse(HTTPResponse):
-    """``http.client``'s answer without three of its kindnesses.
+    """``http.client``'s answer without four of its kindnesses.
 
     A connection that ends within the header block is an error, not the block's end: a status code must not count
-    without its headers. The block is bounded as a whole, interim answers included. And all interim answers (RFC 9110,
-    section 15.2) are skipped, where ``http.client`` takes those other than 100 for the answer.
+    without its headers. The block is bounded as a whole, interim answers included, and so is what surrounds chunks. And
+    all interim answers (RFC 9110, section 15.2) are skipped, where ``http.client`` takes those other than 100 for the
+    answer.
     """
 
     def begin(self) -> None:
@@ -54,6 +79,8 @@ class StrictResponse(HTTPResponse):
             if self.fp is reader:
                 self.fp = reader.stream
         self._tidy()
+        if self.chunked:
+            self.fp = _FramingReader(self.fp)
 
     def _skip_interim(self) -> None:
         if self.status == 101:

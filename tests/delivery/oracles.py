@@ -220,6 +220,14 @@ def an_answer_is_read_up_to_its_limit(lab: Lab) -> None:
 
 
 @oracle
+def what_surrounds_the_body_is_read_up_to_its_limit(lab: Lab) -> None:
+    server = lab.server()
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    server.script([Raw(head + b"x: y\r\n" * 100_000 + b"\r\n")])
+    assert not lab.send(server.url).body_complete
+
+
+@oracle
 def headers_are_read_up_to_their_limit(lab: Lab) -> None:
     server = lab.server()
     server.script([Raw(b"HTTP/1.1 200 OK\r\n" + (b"x: " + b"y" * 4000 + b"\r\n") * 90 + b"\r\n")])

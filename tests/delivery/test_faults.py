@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from live_push.certificate_authority import CertificateAuthority, server_context
-from live_push.https_server import Behaviour, Reset
+from live_push.https_server import Behaviour, Exchange, Reset
 from tests import faults
 from tests.faults import Drip, Flood, Raw
 
@@ -23,6 +23,9 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.0/8"])
 TOTAL_SECONDS = 0.4
 # How late a machine with much to do may notice that time is up.
 GRACE_MS = 1500
+
+# What the buffers of two sockets hold, and a good deal more; far below what a limitless reader would take.
+MOST_ON_THE_WAY = 48 * 2**20
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -83,6 +86,13 @@ BODY_FAULTS = [
     pytest.param(Flood(chunked(b""), b"2000\r\n" + b"x" * 8192 + b"\r\n"), 65536, id="endless-chunks"),
 ]
 
+# As much as a peer could send within the total time, all of it around the body.
+AROUND_THE_BODY = [
+    pytest.param(chunked(b"0\r\n"), b"x: y\r\n" * 1000, id="endless-trailers"),
+    pytest.param(chunked(b""), b"1;" + b"e" * 60_000 + b"\r\nx\r\n", id="endless-chunk-extensions"),
+    pytest.param(chunked(b"0\r\n"), b"x: " + b"y" * 60_000 + b"\r\n", id="endless-long-trailers"),
+]
+
 WHOLE_BODIES = [
     pytest.param(Raw(OK + b"\r\nabc"), b"abc", id="a-body-that-ends-with-the-connection"),
     pytest.param(Raw(b"HTTP/1.0 200 OK\r\n\r\nabc"), b"abc", id="http-1.0"),
@@ -139,6 +149,27 @@ def test_with_one_the_status_counts_whatever_the_body_does(lab: Lab, behaviour: 
 def test_odd_but_whole_answers_are_read(lab: Lab, behaviour: Behaviour, body: bytes) -> None:
     result = attempt(lab, behaviour, 10)
     assert (result.status_code, result.body, result.body_complete) == (200, body, True)
+
+
+@pytest.mark.parametrize(("head", "wave"), AROUND_THE_BODY)
+def test_what_surrounds_the_body_is_read_up_to_a_limit(lab: Lab, head: bytes, wave: bytes) -> None:
+    waves = 0
+
+    def flood(exchange: Exchange) -> None:
+        nonlocal waves
+        exchange.write(head)
+        while len(wave) * waves < MOST_ON_THE_WAY:
+            exchange.write(wave)
+            waves += 1
+
+    result = attempt(lab, flood, 10)
+    assert (result.status_code, result.body_complete) == (200, False)
+    assert len(wave) * waves < MOST_ON_THE_WAY
+
+
+def test_a_body_in_chunks_of_one_byte_is_read(lab: Lab) -> None:
+    result = attempt(lab, Raw(chunked(b"1\r\nx\r\n" * 65_536 + b"0\r\n\r\n")), 10)
+    assert (result.body, result.body_complete) == (b"x" * 65_536, True)
 
 
 def test_a_failure_with_a_cut_body_keeps_its_status(lab: Lab) -> None:

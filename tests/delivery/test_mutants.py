@@ -186,6 +186,10 @@ def headers_have_no_limit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(http_answer, "MOST_HEADER_BYTES", 2**30)
 
 
+def framing_has_no_limit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(http_answer, "MOST_FRAMING_BYTES", 2**30)
+
+
 def answers_are_unpacked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(transport, "read_body", lambda raw: (raw.read(decode_content=True), True))
 
@@ -247,6 +251,7 @@ REGISTER: list[tuple[Mutant, Oracle]] = [
     (there_is_no_clock, oracles.a_handshake_ends_in_time),
     (answers_have_no_limit, oracles.an_answer_is_read_up_to_its_limit),
     (headers_have_no_limit, oracles.headers_are_read_up_to_their_limit),
+    (framing_has_no_limit, oracles.what_surrounds_the_body_is_read_up_to_its_limit),
     (answers_are_unpacked, oracles.a_packed_answer_stays_packed),
     (the_standard_library_reads_the_headers, oracles.a_cut_header_block_is_no_answer),
     (the_standard_library_reads_the_headers, oracles.a_hint_is_no_answer),
