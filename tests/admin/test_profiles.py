@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 
 from live_push import api
-from live_push.models import ClientEndpoint, Delivery, Push, Tier, TierEvent, UserProfile
+from live_push.models import ClientEndpoint, Delivery, Push, Tier, TierEvent, TierMembership, UserProfile
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
 from tests.support import OK, deliver, status
 
@@ -86,6 +87,15 @@ class TestForm:
         TierProgramFactory()
         offered = fields(boss, url("userprofile_change", UserProfileFactory().pk), FORM)
         assert [name for name in offered if name.startswith("tier_membership-0")] == ["tier_membership-0-profile"]
+
+    def test_a_tier_that_is_smuggled_into_the_form_changes_nothing(self, boss: Client) -> None:
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        before = TierMembership.objects.values().get()
+        top = Tier.objects.latest("min_value")
+        change(boss, profile, **{"tier_membership-0-tier": top.pk, "tier_membership-0-tier_score": 9999})
+        assert TierMembership.objects.values().get() == before
+        assert TierMembership not in admin.site._registry
 
 
 class TestPage:
