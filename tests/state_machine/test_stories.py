@@ -360,7 +360,7 @@ class TestAChangeThatWasUnderWayWhenItsEndpointWasSwitchedOn:
         endpoint = ClientEndpointFactory(is_active=False)
         profile = UserProfileFactory(city="unseen")
         with monkeypatch.context() as patch:
-            patch.setattr(reopen, "_missed", lambda *args, **more: [])
+            patch.setattr(reopen, "_missed", lambda *args, **more: UserProfile.objects.none())
             switch(endpoint, True)
         return endpoint, profile
 
