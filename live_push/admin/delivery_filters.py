@@ -76,6 +76,31 @@ class ErrorCodeFilter(admin.SimpleListFilter):
         return queryset.filter(last_error_code=self.value()).filter(status__in=NOT_SUCCEEDED)
 
 
+class AnswerFilter(admin.SimpleListFilter):
+    """By the class of the last answer's status.
+
+    No 2xx: what was accepted is a state, and a 2xx that was not has a cause of its own.
+    """
+
+    title = _("last answer")
+    parameter_name = "answer"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("3", "3xx"), ("4", "4xx"), ("5", "5xx"), ("none", _("none came"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case "3" | "4" | "5" as digit:
+                first = 100 * int(digit)
+                answered = queryset.filter(last_status_code__range=(first, first + 99))
+            case "none":
+                answered = queryset.filter(last_status_code=None, attempts_made__gt=0)
+            case _:
+                return queryset
+        # What succeeded was answered 2xx; to say so lets the database pass over most of the log.
+        return answered.filter(status__in=NOT_SUCCEEDED)
+
+
 def search(deliveries: QuerySet[Any], term: str, *, by_email: bool) -> QuerySet[Any]:
     """Exact matches only: an event id, a member's id or third-party id, with ``by_email`` also an e-mail address."""
     term = term.strip()

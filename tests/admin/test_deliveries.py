@@ -77,6 +77,34 @@ class TestFinding:
         assert listed(staff("view_delivery"), q="ada@example.com") == []
         assert len(listed(staff("view_delivery", "view_userprofile"), q="ada@example.com")) == 1
 
+    def test_by_the_class_of_the_last_answer(self, boss: Client) -> None:
+        with stopped(START):
+            ClientEndpointFactory()
+            UserProfileFactory.create_batch(5)
+            deliver(status(302), status(404), status(503), Result(error_code="timeout"), OK)
+            # Waits for its first attempt, and so was not answered because it was not asked.
+            UserProfileFactory()
+            moved, refused, broken, silent, _, _ = [row.pk for row in Delivery.objects.order_by("pk")]
+            for chosen, pk in {"3": moved, "4": refused, "5": broken, "none": silent}.items():
+                assert listed(boss, answer=chosen) == [pk], chosen
+            assert len(listed(boss, answer="nonsense")) == 6
+
+    def test_each_row_tells_how_many_attempts_of_how_many_and_how_long_the_last_one_took(self, boss: Client) -> None:
+        with stopped(START):
+            ClientEndpointFactory()
+            UserProfileFactory()
+            deliver(status(413, duration_ms=700))
+        with stopped(START + HOUR):
+            page = boss.get(url("delivery_changelist")).content.decode()
+            assert "1 of 40<br>" in page
+            assert "700 ms" in page
+            do(boss, "redeliver", Delivery.objects.get())
+            deliver(status(500, duration_ms=31))
+            page = boss.get(url("delivery_changelist")).content.decode()
+        assert "1 of 40 (2 in all)" in page
+        assert "31 ms" in page
+        assert "700 ms" not in page
+
     def test_the_states_above_the_list_keep_the_other_filters(self, boss: Client) -> None:
         context = boss.get(url("delivery_changelist"), {"recorded": "day", "status__exact": "failed", "p": "1"}).context
         views = {str(name): (address, current) for name, address, current in context["quick_views"]}
@@ -94,7 +122,8 @@ class TestFinding:
         ClientEndpointFactory.create_batch(2)
         for members in (1, 20):
             UserProfileFactory.create_batch(members)
-            with django_assert_num_queries(10):
+            deliver(*[status(500)] * 2 * members)
+            with django_assert_num_queries(11):
                 boss.get(url("delivery_changelist"))
 
     def test_no_query_of_the_list_counts_the_whole_log_or_sorts_out_doubles(self, boss: Client) -> None:

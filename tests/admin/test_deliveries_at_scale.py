@@ -22,6 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 MEMBERS, PUSHES, ENDPOINTS = 200, 2_500, 4
 TABLE = "live_push_delivery"
 EVENTS = {"succeeded": "", "failed": "too_large", "pending": "timeout", "cancelled": ""}
+ANSWERS = {"succeeded": 200, "failed": 413, "pending": None, "cancelled": None}
 
 
 @pytest.fixture
@@ -61,6 +62,8 @@ def _delivery(push: Push, number: int, endpoint: ClientEndpoint) -> Delivery:
         position=push.sequence,
         status=status,
         last_error_code=EVENTS[status],
+        last_status_code=ANSWERS[status],
+        attempts_made=1,
         created_at=push.created_at,
         next_attempt_at=push.created_at if status == "pending" else None,
         ended_at=None if status == "pending" else push.created_at,
@@ -76,6 +79,8 @@ WAYS: dict[str, dict[str, str]] = {
     "by endpoint and status": {"endpoint__id__exact": "ENDPOINT", "status__exact": "failed"},
     "by cause": {"cause": "too_large"},
     "by cause and endpoint": {"cause": "too_large", "endpoint": "ENDPOINT"},
+    "by the last answer": {"answer": "4"},
+    "by no answer": {"answer": "none"},
     "by time": {"recorded": "hour"},
     "by time and status": {"recorded": "day", "status__exact": "failed"},
     "an event id": {"q": "EVENT"},
