@@ -65,7 +65,7 @@ class ErrorCodeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         # Only what happens: the whole vocabulary would fill the page.
-        week = EndpointHour.objects.since(db_now(EndpointHour.objects.db) - PERIODS["week"]).exclude(error_code="")
+        week = EndpointHour.objects.since(db_now(EndpointHour.objects.db) - PERIODS["week"]).failed()
         seen = set(week.order_by().values_list("error_code", flat=True).distinct()) | {request.GET.get("cause", "")}
         return [(code, code) for code in sorted(seen) if code]
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 from django.core.cache import cache
 from django.db import router
 from django.db.models import Count, Min, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from live_push.convergence import Convergence, convergence
 from live_push.models import ClientEndpoint, Delivery, DeliveryStatus, EndpointHour, Priority, WorkerHeartbeat
 from live_push.models.clock import db_now
+from live_push.models.statistics import WAS_ACCEPTED
+from live_push.outbox import prune
 
 MOST_KEPT_SECONDS = 60
 KEPT_TIMES = 30
@@ -24,6 +27,9 @@ members there are, operators who reload cost the database next to nothing, and w
 OVERDUE = timedelta(seconds=30)
 SEEN_WITHIN = timedelta(seconds=60)
 DAY = timedelta(hours=24)
+WEEK = timedelta(days=7)
+PRUNED_WITHIN = timedelta(days=2)
+"""Pruning runs daily; a night may be missed."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +76,28 @@ def of_endpoints(endpoint_ids: Collection[int], now: datetime) -> dict[int, Endp
     }
 
 
-def shares(hours: QuerySet[EndpointHour]) -> dict[int, Share]:
-    """Attempts and how many of them were accepted, by endpoint."""
-    accepted: dict[int, int] = defaultdict(int)
-    attempts: dict[int, int] = defaultdict(int)
-    for pk, error_code, count in hours.order_by().values_list("endpoint", "error_code").annotate(Sum("attempts")):
-        attempts[pk] += count
-        accepted[pk] += 0 if error_code else count
-    return {pk: Share(accepted[pk], attempts[pk]) for pk in attempts}
+def shares(hours: QuerySet[EndpointHour], by: str = "endpoint") -> dict[Any, Share]:
+    """Attempts and how many of them were accepted, by endpoint or by ``hour``."""
+    accepted = Coalesce(Sum("attempts", filter=WAS_ACCEPTED), 0)
+    rows = hours.order_by().values_list(by).annotate(accepted=accepted, total=Sum("attempts"))
+    return {key: Share(good, attempts) for key, good, attempts in rows}
+
+
+def conflicts(endpoint_ids: Collection[int], now: datetime) -> dict[int, int]:
+    """How many ids of other members each endpoint returned in seven days."""
+    week = EndpointHour.objects.since(now - WEEK).in_conflict().filter(endpoint__in=endpoint_ids)
+    return dict(week.order_by().values_list("endpoint").annotate(Sum("attempts")))
+
+
+def unpruned(now: datetime) -> datetime | None:
+    """When the oldest delivery ended that pruning should have deleted two days ago; ``None`` where it runs."""
+    using = router.db_for_read(Delivery)
+    late = [
+        prune.ended_before(moment - PRUNED_WITHIN, status, using=using).order_by("ended_at")
+        for status, moment in prune.kept_since(now).items()
+    ]
+    ends = [ended_at for rows in late for ended_at in rows.values_list("ended_at", flat=True)[:1]]
+    return min((ended_at for ended_at in ends if ended_at is not None), default=None)
 
 
 def waiting(endpoint_ids: Collection[int]) -> dict[int, Waiting]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,13 +17,14 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from live_push.delivery.statistics import percentile
+from live_push.delivery.result import ErrorCode
 from live_push.models import ClientEndpoint, EndpointHour
 from live_push.models.clock import db_now
-from live_push.models.statistics import HOUR
+from live_push.models.statistics import HOUR, EndpointHourQuerySet
 
 from . import figures, words
 from .base import LivePushAdmin
+from .endpoint_table import DEFAULT, endpoint_rows, headings, sort
 from .figures import Share
 from .pictures import Column, columns
 
@@ -58,6 +58,7 @@ class Overview(LivePushAdmin):
         total = Share(sum(hour.share.accepted for hour in hours), sum(hour.share.attempts for hour in hours))
         rows = endpoint_rows(chosen, statistics, now)
         waiting = figures.waiting([one.pk for one in chosen])
+        order = request.GET.get("sort", DEFAULT)
         return self.page(
             request,
             "overview.html",
@@ -69,8 +70,10 @@ class Overview(LivePushAdmin):
             periods=[("24h", _("24 hours")), ("7d", _("7 days"))],
             chart=chart(hours),
             hours=hours,
-            rows=rows,
-            trouble=[row for row in rows if row["badge"].tone in ("bad", "warn")],
+            rows=sort(rows, order),
+            headings=headings(request, order),
+            order="" if order == DEFAULT else order,
+            trouble=trouble(rows, now),
             causes=causes(statistics),
             workers=[(worker, words.moment(worker.seen_at, now)) for worker in figures.workers(now)],
         )
@@ -82,15 +85,10 @@ class Overview(LivePushAdmin):
 
 def per_hour(statistics: QuerySet[EndpointHour], since: datetime, now: datetime) -> list[Hour]:
     """Every hour of a period, also those in which nothing was sent, oldest first."""
-    accepted: Counter[datetime] = Counter()
-    attempts: Counter[datetime] = Counter()
-    rows = statistics.order_by().values_list("hour", "error_code").annotate(Sum("attempts"))
-    for hour, error_code, count in rows:
-        attempts[hour] += count
-        accepted[hour] += 0 if error_code else count
+    shares = figures.shares(statistics, by="hour")
     last = now.replace(minute=0, second=0, microsecond=0)
     began = [last - place * HOUR for place in range(int((now - since) / HOUR) + 1)]
-    return [Hour(hour, Share(accepted[hour], attempts[hour])) for hour in sorted(began) if hour > since - HOUR]
+    return [Hour(hour, shares.get(hour, Share())) for hour in sorted(began) if hour > since - HOUR]
 
 
 def chart(hours: list[Hour]) -> Any:
@@ -115,48 +113,40 @@ def label(moment: datetime) -> str:
     return date_format(timezone.localtime(moment), "D H:i")
 
 
-def endpoint_rows(
-    endpoints: list[ClientEndpoint], statistics: QuerySet[EndpointHour], now: datetime
-) -> list[dict[str, Any]]:
-    """One row for each endpoint, trouble first."""
-    shares, waiting = figures.shares(statistics), figures.waiting([endpoint.pk for endpoint in endpoints])
-    converged, durations = figures.converged_by_endpoint(), accepted_durations(statistics)
-    rows = [
-        {
-            "endpoint": endpoint,
-            "badge": words.endpoint_badge(endpoint, endpoint.health, now),
-            "share": words.share(shares.get(endpoint.pk, Share())),
-            "p50": at_most(percentile(durations.get(endpoint.pk, {}), 0.5)),
-            "p99": at_most(percentile(durations.get(endpoint.pk, {}), 0.99)),
-            "waiting": waiting.get(endpoint.pk, figures.Waiting()).deliveries,
-            "oldest": words.moment(waiting.get(endpoint.pk, figures.Waiting()).oldest_due_at, now),
-            "convergence": converged.get(endpoint.pk),
-        }
-        for endpoint in endpoints
-    ]
-    order = {"bad": 0, "warn": 1}
-    return sorted(rows, key=lambda row: (order.get(row["badge"].tone, 2), row["endpoint"].name))
-
-
-def accepted_durations(statistics: QuerySet[EndpointHour]) -> Mapping[int, Mapping[int, int]]:
-    """How many accepted attempts ended within how many milliseconds, by endpoint."""
-    found: dict[int, dict[int, int]] = {}
-    hours = statistics.filter(error_code="").order_by()
-    for pk, within_ms, count in hours.values_list("endpoint", "within_ms").annotate(Sum("attempts")):
-        found.setdefault(pk, {})[within_ms] = count
-    return found
-
-
-def at_most(milliseconds: int | None) -> str:
-    """A percentile, which is known as an upper bound."""
-    return words.NOTHING if milliseconds is None else f"≤ {words.milliseconds(milliseconds)}"
-
-
-def causes(statistics: QuerySet[EndpointHour]) -> list[dict[str, Any]]:
+def causes(statistics: EndpointHourQuerySet) -> list[dict[str, Any]]:
     """Why attempts failed, the most frequent cause first."""
-    rows = statistics.exclude(error_code="").order_by()
+    rows = statistics.failed().order_by()
     counted = rows.values_list("error_code").annotate(total=Sum("attempts")).order_by("-total", "error_code")
     return [{"code": code, "count": count, "explanation": words.explained(code)} for code, count in counted]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One line of what needs attention; without an endpoint it is about all of them."""
+
+    badge: words.Badge
+    sentence: Any
+    endpoint: ClientEndpoint | None = None
+
+
+def trouble(rows: list[dict[str, Any]], now: datetime) -> list[Trouble]:
+    """What an operator should look at, each with what to do."""
+    found = [
+        Trouble(row["badge"], row["badge"].detail, row["endpoint"])
+        for row in rows
+        if row["badge"].tone in ("bad", "warn")
+    ]
+    conflicts = figures.conflicts([row["endpoint"].pk for row in rows], now)
+    for row in rows:
+        if count := conflicts.get(row["endpoint"].pk, 0):
+            word = ngettext("%(count)s ID conflict in 7 days", "%(count)s ID conflicts in 7 days", count)
+            badge = words.Badge(word % {"count": words.number(count)}, "alert", "warn")
+            found.append(Trouble(badge, words.explained(ErrorCode.ID_CONFLICT), row["endpoint"]))
+    if (oldest := figures.unpruned(now)) is not None:
+        sentence = _("Deliveries that ended on %(moment)s are past their retention. Run it daily: %(command)s")
+        told = {"moment": words.clock_time(oldest, now), "command": "python manage.py live_push_prune"}
+        found.append(Trouble(words.Badge(_("the log is not pruned"), "alert", "warn"), sentence % told))
+    return found
 
 
 def in_a_sentence(rows: list[dict[str, Any]], total: Share, waiting: Mapping[int, figures.Waiting]) -> str:

@@ -30,8 +30,7 @@ _ADD["sqlite"] = _ADD["postgresql"]
 def note(verdicts: Iterable[Verdict], now: datetime, *, using: str) -> None:
     """Count attempts into the present hour, in the caller's transaction: one statement, however many there are."""
     counts = Counter(
-        (verdict.attempt.delivery.endpoint_id, verdict.attempt.error_code if failed(verdict) else "", bound(verdict))
-        for verdict in verdicts
+        (verdict.attempt.delivery.endpoint_id, verdict.attempt.error_code, bound(verdict)) for verdict in verdicts
     )
     if not counts:
         return
@@ -45,11 +44,6 @@ def note(verdicts: Iterable[Verdict], now: datetime, *, using: str) -> None:
     sql = _INSERT + _ADD[connection.vendor]
     with connection.cursor() as cursor:
         cursor.execute(sql.format(table=table, rows=", ".join(["(%s, %s, %s, %s, %s)"] * len(counts))), values)
-
-
-def failed(verdict: Verdict) -> bool:
-    """Whether the attempt failed; a conflict of ids is a note on an attempt that succeeded."""
-    return verdict.decision.status != "succeeded"
 
 
 def bound(verdict: Verdict) -> int:

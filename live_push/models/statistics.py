@@ -7,10 +7,15 @@ from datetime import datetime, timedelta
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from live_push.delivery.result import ErrorCode
+
 from .columns import IdField
 from .endpoints import ClientEndpoint
 
 HOUR = timedelta(hours=1)
+
+# A conflict of ids is a note on an attempt that succeeded.
+WAS_ACCEPTED = models.Q(error_code__in=("", ErrorCode.ID_CONFLICT.value))
 
 
 class EndpointHourQuerySet(models.QuerySet["EndpointHour"]):
@@ -20,13 +25,22 @@ class EndpointHourQuerySet(models.QuerySet["EndpointHour"]):
 
     def accepted(self) -> EndpointHourQuerySet:
         """Attempts that were accepted."""
-        return self.filter(error_code="")
+        return self.filter(WAS_ACCEPTED)
+
+    def failed(self) -> EndpointHourQuerySet:
+        """Attempts that were not."""
+        return self.exclude(WAS_ACCEPTED)
+
+    def in_conflict(self) -> EndpointHourQuerySet:
+        """Attempts that were accepted with the third-party id of another member."""
+        return self.filter(error_code=ErrorCode.ID_CONFLICT.value)
 
 
 class EndpointHour(models.Model):
     """How many attempts of one endpoint ended alike in one hour: with the same error code, about as fast.
 
-    One count a row, so that settling only ever adds. Without an error code the attempts succeeded. ``within_ms`` is the
+    One count a row, so that settling only ever adds. Without an error code the attempts succeeded, and so they did
+    with that of a conflict of ids. ``within_ms`` is the
     upper bound of the durations counted here, in milliseconds.
     """
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
+from live_push import conf
 from live_push.models import Attempt, Delivery, DeliveryQuerySet, DeliveryStatus, Push
 from live_push.models.locking import locked
 
@@ -26,6 +27,18 @@ class Deleted:
 
     deliveries: int
     pushes: int
+
+
+def kept_since(now: datetime) -> dict[DeliveryStatus, datetime]:
+    """Up to when deliveries that ended so are over their retention."""
+    settings = conf.current()
+    succeeded = now - timedelta(days=settings.RETENTION_SUCCEEDED_DAYS)
+    failed = now - timedelta(days=settings.RETENTION_FAILED_DAYS)
+    return {
+        DeliveryStatus.SUCCEEDED: succeeded,
+        DeliveryStatus.FAILED: failed,
+        DeliveryStatus.CANCELLED: failed,
+    }
 
 
 def ended_before(moment: datetime, status: DeliveryStatus, *, using: str) -> DeliveryQuerySet:

@@ -43,7 +43,69 @@ class TestOverview:
         EndpointHealth.objects.filter(endpoint__name="b-failing").update(failing_since=START)
         context = self.context(boss)
         assert [row["endpoint"].name for row in context["rows"]] == ["c-disabled", "b-failing", "a-well"]
-        assert [row["endpoint"].name for row in context["trouble"]] == ["c-disabled", "b-failing"]
+        assert [item.endpoint.name for item in context["trouble"]] == ["c-disabled", "b-failing"]
+
+    def test_ids_of_other_members_need_attention_for_a_week(self, boss: Client) -> None:
+        with stopped(START):
+            ClientEndpointFactory(name="acme", capturing=True)
+            UserProfileFactory.create_batch(3)
+            deliver(status(200, b'{"third_party_id": "T-1"}'))
+        with stopped(START + timedelta(days=6)):
+            (item,) = self.context(boss)["trouble"]
+            assert (str(item.badge.word), item.endpoint.name) == ("2 ID conflicts in 7 days", "acme")
+            assert "find out with the client whose it is" in item.sentence
+            assert self.context(boss, period="7d")["sentence"].startswith("1 of 1 endpoint is well. Accepted: 100.0 %")
+        with stopped(START + timedelta(days=8)):
+            assert self.context(boss)["trouble"] == []
+
+    @pytest.mark.parametrize(
+        ("answer", "days", "is_told"),
+        [
+            pytest.param(OK, 8, False, id="accepted, a day over its retention"),
+            pytest.param(OK, 10, True, id="accepted, three days over it"),
+            pytest.param(status(413), 10, False, id="failed, well within it"),
+            pytest.param(status(413), 93, True, id="failed, three days over it"),
+            pytest.param(status(500), 93, False, id="still waiting"),
+        ],
+    )
+    def test_a_log_that_is_not_pruned_needs_attention(
+        self, boss: Client, answer: Any, days: int, is_told: bool
+    ) -> None:
+        with stopped(START):
+            ClientEndpointFactory()
+            UserProfileFactory()
+            deliver(answer)
+            EndpointHealth.objects.update(failing_since=None)
+        with stopped(START + timedelta(days=days)):
+            assert ("manage.py live_push_prune" in boss.get(url("overview")).content.decode()) == is_told
+
+    def test_its_table_is_sorted_by_each_heading_and_back(self, boss: Client) -> None:
+        names = ["a", "b", "c"]
+        for name in names:
+            ClientEndpointFactory(name=name)
+        for name, attempts in (("b", 1), ("c", 3)):
+            endpoint = ClientEndpoint.objects.get(name=name)
+            EndpointHour.objects.create(endpoint=endpoint, hour=START, within_ms=10 * attempts, attempts=attempts)
+        EndpointHour.objects.create(endpoint=endpoint, hour=START, within_ms=10, error_code="timeout", attempts=1)
+
+        def rows(sort: str) -> list[str]:
+            return [row["endpoint"].name for row in self.context(boss, sort=sort)["rows"]]
+
+        with stopped(START + MINUTE):
+            assert (rows("name"), rows("-name")) == (names, names[::-1])
+            # What is not known stands last, whichever way.
+            assert (rows("accepted"), rows("-accepted")) == (["c", "b", "a"], ["b", "c", "a"])
+            assert (rows("p99"), rows("-p99")) == (["b", "c", "a"], ["c", "b", "a"])
+            for column in ("state", "p50", "waiting", "confirmed", "behind", "never_sent", "nonsense"):
+                assert sorted(rows(column)) == names, column
+
+    def test_its_headings_say_how_it_is_sorted_and_keep_the_period(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        page = boss.get(url("overview"), {"period": "7d", "sort": "p99"}).content.decode()
+        assert '<th scope="col" aria-sort="ascending"><a href="?period=7d&amp;sort=-p99">p99</a></th>' in page
+        assert '<th scope="col"><a href="?period=7d&amp;sort=p50">p50</a></th>' in page
+        assert page.count("aria-sort") == 1
+        assert 'href="?period=24h&amp;sort=p99"' in page
 
     def test_latency_is_told_as_an_upper_bound_of_accepted_attempts(self, boss: Client) -> None:
         ClientEndpointFactory()
@@ -110,7 +172,7 @@ class TestOverview:
 
     def test_its_queries_do_not_grow_with_the_endpoints(self, boss: Client, django_assert_max_num_queries: Any) -> None:
         ClientEndpointFactory.create_batch(30)
-        with django_assert_max_num_queries(15):
+        with django_assert_max_num_queries(19):
             boss.get(url("overview"))
 
 

@@ -52,7 +52,9 @@ class TestCounting:
         ClientEndpointFactory(capturing=True)
         UserProfileFactory.create_batch(2)
         deliver(status(200, b'{"third_party_id": "T-1"}'))
-        assert counted() == [("", 10, 2)]
+        assert counted() == [("", 10, 1), ("id_conflict", 10, 1)]
+        assert sum(EndpointHour.objects.accepted().values_list("attempts", flat=True)) == 2
+        assert not EndpointHour.objects.failed().exists()
 
     def test_what_takes_longer_than_all_bounds_is_counted_with_the_last(self) -> None:
         ClientEndpointFactory()

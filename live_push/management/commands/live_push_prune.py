@@ -11,7 +11,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
-from live_push import conf
 from live_push.management.arguments import WRONG_CALL
 from live_push.management.progress import Progress
 from live_push.models import Delivery, DeliveryStatus, EndpointHour, WorkerHeartbeat
@@ -62,7 +61,7 @@ class Command(BaseCommand):
             raise CommandError(f"--bodies-after is {bodies_after}; it counts days, from 0.", returncode=WRONG_CALL)
         using = router.db_for_write(Delivery)
         now = db_now(using)
-        ends = _ends(now)
+        ends = prune.kept_since(now)
         counts = {status: prune.ended_before(end, status, using=using).count() for status, end in ends.items()}
         hours = EndpointHour.objects.using(using).filter(hour__lt=ends[DeliveryStatus.FAILED])
         heartbeats = WorkerHeartbeat.objects.using(using).filter(seen_at__lt=now - HEARTBEATS_KEPT)
@@ -107,15 +106,3 @@ class Command(BaseCommand):
                 f"Deleted {summary.succeeded:,} succeeded, {summary.failed:,} failed and {summary.cancelled:,} "
                 f"cancelled deliveries, with {summary.pushes:,} pushes; emptied {summary.bodies:,} bodies."
             )
-
-
-def _ends(now: datetime) -> dict[DeliveryStatus, datetime]:
-    """Up to when each kind goes."""
-    settings = conf.current()
-    succeeded = now - timedelta(days=settings.RETENTION_SUCCEEDED_DAYS)
-    failed = now - timedelta(days=settings.RETENTION_FAILED_DAYS)
-    return {
-        DeliveryStatus.SUCCEEDED: succeeded,
-        DeliveryStatus.FAILED: failed,
-        DeliveryStatus.CANCELLED: failed,
-    }
