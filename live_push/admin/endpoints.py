@@ -29,7 +29,7 @@ from . import figures, words
 from .base import CappedPaginator, LivePushAdmin, may
 from .catching_up import CatchingUp
 from .endpoint_form import EndpointForm, EndpointFormWithCredentials
-from .overview import Overview, causes
+from .overview import Overview, causes, conflicts_in_words
 from .recent import recent
 from .request_shown import shown_url
 from .signing_secret import SigningSecret
@@ -119,9 +119,14 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
 
     @admin.display(description=gettext_lazy("accepted in 24 hours"))
     def success_rate(self, endpoint: Any) -> SafeString | str:
-        last = words.moment(endpoint.health.last_success_at, endpoint.now)
+        health = endpoint.health
         return format_html(
-            '{}<br><span class="lp-quiet">{} {}</span>', words.share(endpoint.figures.day), _("last success:"), last
+            '{}<br><span class="lp-quiet">{} {}<br>{} {}</span>',
+            words.share(endpoint.figures.day),
+            _("last success:"),
+            words.moment(health.last_success_at, endpoint.now),
+            _("last failure:"),
+            words.moment(health.last_failure_at, endpoint.now),
         )
 
     @admin.display(description=gettext_lazy("waiting"))
@@ -129,10 +134,12 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         waiting = endpoint.figures.waiting
         if not waiting.deliveries:
             return words.NOTHING
+        retried = _("%(number)s of them retried") % {"number": words.number(waiting.retried)}
         return format_html(
-            '<a href="{}">{}</a><br><span class="lp-quiet">{}</span>',
-            deliveries_url(endpoint, status="pending"),
+            '<a href="{}">{}</a><br><span class="lp-quiet">{}<br>{}</span>',
+            deliveries_url(endpoint, status__exact="pending"),
             words.number(waiting.deliveries),
+            retried,
             words.moment(waiting.oldest_due_at, endpoint.now),
         )
 
@@ -148,6 +155,8 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
     def set_up(self, endpoint: Any) -> SafeString:
         more = [_("signed")] if endpoint.signing_secret is not None else []
         more += [_("synchronizes the third-party ID")] if endpoint.capture_third_party_id else []
+        if count := endpoint.figures.conflicts:
+            more.append(conflicts_in_words(count))
         login = LOGINS[AuthMethod(endpoint.auth_method)]
         return format_html('{}<br><span class="lp-quiet">{}</span>', login, ", ".join(more))
 

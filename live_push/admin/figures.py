@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.cache import cache
 from django.db import router
-from django.db.models import Count, Min, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from live_push.convergence import Convergence, convergence
@@ -52,9 +52,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Waiting:
-    """What waits for an endpoint."""
+    """What waits for an endpoint; ``retried`` are those that were tried before."""
 
     deliveries: int = 0
+    retried: int = 0
     oldest_due_at: datetime | None = None
 
 
@@ -65,14 +66,18 @@ class EndpointFigures:
     day: Share = field(default_factory=Share)
     waiting: Waiting = field(default_factory=Waiting)
     convergence: Convergence | None = None
+    conflicts: int = 0
+    """Ids of other members that it returned in seven days."""
 
 
 def of_endpoints(endpoint_ids: Collection[int], now: datetime) -> dict[int, EndpointFigures]:
     """The figures of these endpoints, by id."""
     hours = EndpointHour.objects.since(now - DAY).filter(endpoint__in=endpoint_ids)
     day, waits, converged = shares(hours), waiting(endpoint_ids), converged_by_endpoint()
+    found = conflicts(endpoint_ids, now)
     return {
-        pk: EndpointFigures(day.get(pk, Share()), waits.get(pk, Waiting()), converged.get(pk)) for pk in endpoint_ids
+        pk: EndpointFigures(day.get(pk, Share()), waits.get(pk, Waiting()), converged.get(pk), found.get(pk, 0))
+        for pk in endpoint_ids
     }
 
 
@@ -103,8 +108,12 @@ def unpruned(now: datetime) -> datetime | None:
 def waiting(endpoint_ids: Collection[int]) -> dict[int, Waiting]:
     """Pending deliveries, and when the oldest was or is due, by endpoint."""
     pending = Delivery.objects.filter(status=DeliveryStatus.PENDING, endpoint__in=endpoint_ids)
-    rows = pending.order_by().values_list("endpoint").annotate(Count("pk"), Min("next_attempt_at"))
-    return {pk: Waiting(count, oldest) for pk, count, oldest in rows}
+    rows = (
+        pending.order_by()
+        .values_list("endpoint")
+        .annotate(waiting=Count("pk"), retried=Count("pk", filter=Q(run_attempts__gt=0)), oldest=Min("next_attempt_at"))
+    )
+    return {pk: Waiting(count, retried, oldest) for pk, count, retried, oldest in rows}
 
 
 def converged_by_endpoint() -> Mapping[int, Convergence]:

@@ -139,14 +139,19 @@ def trouble(rows: list[dict[str, Any]], now: datetime) -> list[Trouble]:
     conflicts = figures.conflicts([row["endpoint"].pk for row in rows], now)
     for row in rows:
         if count := conflicts.get(row["endpoint"].pk, 0):
-            word = ngettext("%(count)s ID conflict in 7 days", "%(count)s ID conflicts in 7 days", count)
-            badge = words.Badge(word % {"count": words.number(count)}, "alert", "warn")
+            badge = words.Badge(conflicts_in_words(count), "alert", "warn")
             found.append(Trouble(badge, words.explained(ErrorCode.ID_CONFLICT), row["endpoint"]))
     if (oldest := figures.unpruned(now)) is not None:
         sentence = _("Deliveries that ended on %(moment)s are past their retention. Run it daily: %(command)s")
         told = {"moment": words.clock_time(oldest, now), "command": "python manage.py live_push_prune"}
         found.append(Trouble(words.Badge(_("the log is not pruned"), "alert", "warn"), sentence % told))
     return found
+
+
+def conflicts_in_words(count: int) -> str:
+    """How many ids of other members an endpoint returned."""
+    said = ngettext("%(count)s ID conflict in 7 days", "%(count)s ID conflicts in 7 days", count)
+    return said % {"count": words.number(count)}
 
 
 def in_a_sentence(rows: list[dict[str, Any]], total: Share, waiting: Mapping[int, figures.Waiting]) -> str:

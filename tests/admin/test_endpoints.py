@@ -415,6 +415,26 @@ class TestList:
         assert "66.6 % of 3" in row
         assert '<svg class="lp-bar"' in row
 
+    def test_what_waits_what_of_it_is_retried_and_the_last_failure_stand_there(self, boss: Client) -> None:
+        with stopped(START):
+            endpoint = ClientEndpointFactory()
+            UserProfileFactory.create_batch(2)
+            deliver(status(404), status(404))
+            UserProfileFactory()
+        with stopped(START.replace(minute=5)):
+            row = self.row(boss)
+        link = f"{url('delivery_changelist')}?endpoint={endpoint.pk}&amp;status__exact=pending"
+        assert f'<a href="{link}">3</a>' in row
+        assert "2 of them retried" in row
+        assert row.split("last failure:")[1].startswith(' <time class="lp-moment" datetime="2026-03-01T12:00')
+
+    def test_ids_of_other_members_stand_there_beside_the_synchronization(self, boss: Client) -> None:
+        ClientEndpointFactory(capturing=True)
+        UserProfileFactory.create_batch(2)
+        assert "ID conflict" not in self.row(boss)
+        deliver(status(200, b'{"third_party_id": "T-1"}'))
+        assert "synchronizes the third-party ID, 1 ID conflict in 7 days" in self.row(boss)
+
     def test_path_and_query_of_the_url_stay_out(self, boss: Client) -> None:
         ClientEndpointFactory(url="https://acme.example.com/hook?token=T0PSECRET")
         row = self.row(boss)
@@ -440,5 +460,5 @@ class TestList:
     def test_its_queries_do_not_grow_with_the_endpoints(self, boss: Client, django_assert_max_num_queries: Any) -> None:
         UserProfileFactory.create_batch(3)
         ClientEndpointFactory.create_batch(30)
-        with django_assert_max_num_queries(11):
+        with django_assert_max_num_queries(12):
             boss.get(url("clientendpoint_changelist"))
