@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from live_push import conf, endpoint_url
-from live_push.contract import headers
+from live_push.contract import headers, payload
 from live_push.contract.fields import BODY, BODY_KEYS
-from live_push.delivery import retry
+from live_push.delivery import retry, test_push
 from live_push.exceptions import EndpointUrlError, SecretUnreadable
 from live_push.models import AuthMethod, ClientEndpoint
 
@@ -23,6 +27,20 @@ LEAST_TO_HINT_AT = 16
 
 SECRETS = {"password": AuthMethod.BASIC, "api_key": AuthMethod.API_KEY}
 MAY_BE_WITHHELD = [field for field in BODY if field.key not in (BODY_KEYS["id"], BODY_KEYS["tier_info"])]
+
+
+def withheld_choices() -> list[tuple[str, SafeString]]:
+    """The keys that may be withheld, each with what it says of the member of a test push."""
+    body = payload.ProfilePayload().snapshot(test_push.SYNTHETIC)
+    label = '{} <span class="lp-quiet">{}</span>'
+    return [
+        (field.key, format_html(label, field.key, Truncator(_as_json(body[field.key])).chars(40)))
+        for field in MAY_BE_WITHHELD
+    ]
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -37,8 +55,11 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
         label=_("Withheld fields"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        choices=[(field.key, field.key) for field in MAY_BE_WITHHELD],
-        help_text=_("These keys are sent as null to this endpoint: personal data that the client must not get."),
+        choices=withheld_choices,
+        help_text=_(
+            "These keys are sent as null to this endpoint: personal data that the client must not get. "
+            "Beside each stands what a test push would send."
+        ),
     )
 
     class Meta:

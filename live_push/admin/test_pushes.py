@@ -24,6 +24,7 @@ from live_push.models.clock import db_now
 from . import words
 from .base import LivePushAdmin, may
 from .request_shown import shown
+from .test_push_steps import steps
 
 SECONDS_BETWEEN = 5
 """One test push per endpoint in so many seconds: a button is no load tool, and a double click sends once."""
@@ -117,23 +118,14 @@ class TestPushes(LivePushAdmin):
 
 def outcome(answered: test_push.Answered) -> dict[str, Any]:
     """What came back, as a page shows it."""
-    status = answered.result.status_code
-    captured = ""
-    if answered.reply is not None:
-        found = answered.reply.third_party_id
-        captured = answered.reply.sentence
-        if found is not None:
-            captured = _("Would have stored the third-party ID “%(id)s”; a test stores nothing.") % {"id": found}
     return {
         "accepted": not answered.error_code,
         "badge": words.Badge(_("accepted"), "ok", "ok")
         if not answered.error_code
         else words.Badge(_("failed"), "bad", "bad"),
-        "status": status,
-        "duration": words.milliseconds(answered.result.duration_ms),
+        "steps": steps(answered.result, answered.error_code, answered.reply),
         "error_code": answered.error_code,
         "explanation": words.explained(answered.error_code),
         "detail": answered.result.detail,
         "answer": answered.answer,
-        "captured": captured,
     }

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client, override_settings
 
+from live_push.admin.endpoint_form import MAY_BE_WITHHELD
 from live_push.models import ClientEndpoint, Confirmation, Delivery, EndpointHealth, Push
 from live_push.models.clock import db_now, stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
@@ -213,6 +214,13 @@ class TestRules:
         endpoint = ClientEndpointFactory()
         assert change(boss, endpoint, withheld_fields=["dateOfBirth", "gender"]).status_code == 302
         assert sorted(fresh(endpoint).withheld_fields) == ["dateOfBirth", "gender"]
+
+    def test_beside_each_key_that_may_be_withheld_stands_what_a_test_push_would_send(self, boss: Client) -> None:
+        page = boss.get(url("clientendpoint_add")).content.decode()
+        told = re.findall(r'name="withheld_fields".*?>\s*(\w+) <span class="lp-quiet">(.*?)</span>', page, re.DOTALL)
+        assert dict(told).keys() == {field.key for field in MAY_BE_WITHHELD}
+        assert dict(told)["firstName"] == "&quot;Test&quot;"
+        assert dict(told)["emailAddress"] == "&quot;live-push-test@example.com&quot;"
 
     @override_settings(LIVE_PUSH={"RETRY_POLICIES": {"gentle": [60, 3600]}})
     def test_every_retry_policy_is_offered_in_words(self, boss: Client) -> None:

@@ -53,6 +53,45 @@ def test_no_answer_is_told_without_a_number(boss: Client, answers: Any) -> None:
     assert "certificate has expired" in page
 
 
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        pytest.param(OK, "done done done done done", id="accepted"),
+        pytest.param(status(500), "done done done done failed", id="answered, and refused"),
+        pytest.param(
+            Result(error_code="dns_failed"), "failed not-reached not-reached not-reached failed", id="no name"
+        ),
+        pytest.param(
+            Result(error_code="address_refused"), "done failed not-reached not-reached failed", id="not allowed"
+        ),
+        pytest.param(Result(error_code="connect_refused"), "done done failed not-reached failed", id="nobody there"),
+        pytest.param(Result(error_code="tls_wrong_name"), "done done done failed failed", id="another's certificate"),
+        pytest.param(Result(error_code="protocol_error"), "done done done done failed", id="no HTTP"),
+        # Whether the handshake was over is not known.
+        pytest.param(Result(error_code="timeout"), "done done done not-known failed", id="silence"),
+        pytest.param(
+            Result(error_code="host_made"), "not-known not-known not-known not-known failed", id="a code of a host"
+        ),
+    ],
+)
+def test_each_step_is_told_as_far_as_it_is_known(boss: Client, answers: Any, result: Result, told: str) -> None:
+    answers(result)
+    context = boss.post(url("clientendpoint_test", ClientEndpointFactory().pk)).context
+    assert [str(step.badge.word) for step in context["outcome"]["steps"]] == [
+        word.replace("-", " ") for word in told.split()
+    ]
+
+
+def test_an_answer_without_the_id_is_told_in_the_ids_own_step(boss: Client, answers: Any) -> None:
+    answers(OK)
+    endpoint = ClientEndpointFactory(capturing=True)
+    steps = boss.post(url("clientendpoint_test", endpoint.pk)).context["outcome"]["steps"]
+    assert [(str(step.name), str(step.badge.word)) for step in steps[-2:]] == [
+        ("Answer", "done"),
+        ("Third-party ID", "failed"),
+    ]
+
+
 def test_a_success_on_a_paused_endpoint_offers_to_resume_it_and_does_not(boss: Client, answers: Any) -> None:
     answers(OK)
     endpoint = ClientEndpointFactory(is_active=False)
