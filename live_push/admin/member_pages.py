@@ -1,4 +1,4 @@
-"""Pages about one member: what would be sent now, and a change of tier by hand."""
+"""Pages about one member: what would be sent now, pushing it, erasing the log of it, a change of tier by hand."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from django.db import router
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from live_push import api
 from live_push.contract import payload
 from live_push.delivery.deliver import make_request
 from live_push.exceptions import LivePushError, PayloadError, TierError
-from live_push.models import ClientEndpoint, Confirmation, Push, TierMembership, UserProfile
+from live_push.models import ClientEndpoint, Confirmation, Delivery, Push, TierMembership, UserProfile
 from live_push.models.clock import db_now
-from live_push.outbox import snapshots
+from live_push.outbox import snapshots, withdraw
 from live_push.tiers import service
 
+from . import words
 from .base import LivePushAdmin, may
 from .differences import differences
-from .profile_forms import EndpointChoice, OverrideForm
+from .profile_forms import ActiveEndpoints, EndpointChoice, OverrideForm
 from .request_shown import shown
 from .tiers import picture_of
 
 
 class MemberPages(LivePushAdmin):
-    """Preview and override."""
+    """Preview, push, erase and override."""
 
     def preview_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The very bytes, headers and signature that would go out now; nothing is sent."""
@@ -82,10 +85,58 @@ class MemberPages(LivePushAdmin):
         self.message_user(request, sentence, messages.SUCCESS)
         return True
 
+    def push_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """GET asks for which endpoints, POST resends the current state to them."""
+        allowed = may(request, "resend_delivery") and may(request, "view_clientendpoint")
+        profile = self.found(request, pk, allowed=allowed)
+        form = ActiveEndpoints(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            endpoints = list(form.cleaned_data["endpoints"])
+            count = api.push_profiles(UserProfile.objects.filter(pk=pk), endpoints=endpoints)
+            names = ", ".join(endpoint.name for endpoint in endpoints)
+            self.note(request, [profile], _("Resent the current state to %(names)s.") % {"names": names})
+            said = ngettext("%(count)s delivery was recorded.", "%(count)s deliveries were recorded.", count)
+            self.message_user(request, said % {"count": words.number(count)}, messages.SUCCESS)
+            return self.back_to(profile)
+        return self.page(
+            request,
+            "userprofile/push.html",
+            original=profile,
+            title=_("Resend the current state of member #%(pk)s") % {"pk": pk},
+            form=form,
+        )
+
+    def erase_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """GET asks, POST empties what the log kept of the member's pushes."""
+        profile = self.found(request, pk, allowed=may(request, "erase_delivery_content"))
+        using = Delivery.objects.db
+        if request.method == "POST":
+            ids = Delivery.objects.using(using).filter(profile=pk, ended_at__isnull=False).values_list("pk", flat=True)
+            count = withdraw.erase_content(list(ids), using=using)
+            self.note(request, [profile], _("Erased the push log."))
+            said = ngettext("%(count)s delivery was erased.", "%(count)s deliveries were erased.", count)
+            self.message_user(request, said % {"count": words.number(count)}, messages.SUCCESS)
+            return self.back_to(profile)
+        return self.page(
+            request,
+            "confirm.html",
+            original=profile,
+            title=_("Erase the push log of member #%(pk)s?") % {"pk": pk},
+            sentences=[
+                _("Bodies and answers are erased for good; that something was sent, and when, stays."),
+                _("What still waits is sent, and can be erased afterwards."),
+            ],
+            hidden=[],
+            button=_("Erase push log"),
+            back=self.url("change", pk),
+        )
+
     def own_urls(self) -> Iterable[URLPattern]:
         return [
             *super().own_urls(),
             self.route("<int:pk>/preview/", self.preview_view, "preview"),
+            self.route("<int:pk>/push/", self.push_view, "push"),
+            self.route("<int:pk>/erase/", self.erase_view, "erase"),
             self.route("<int:pk>/override/", self.override_view, "override"),
         ]
 

@@ -47,6 +47,20 @@ class OverrideForm(forms.Form):
         choice.label_from_instance = lambda tier: f"{tier.program.name}: {tier.title}"
 
 
+class ActiveEndpoints(forms.Form):
+    """To which endpoints a member's current state is sent: all active ones, unless told otherwise."""
+
+    endpoints = forms.ModelMultipleChoiceField(
+        queryset=ClientEndpoint.objects.active().order_by("name"),
+        label=_("Endpoints"),
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["endpoints"].initial = ClientEndpoint.objects.active()
+
+
 class EndpointChoice(forms.Form):
     """For which endpoint the preview is."""
 

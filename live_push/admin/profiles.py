@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin import helpers
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -178,9 +177,8 @@ class UserProfileAdmin(MemberPages, LivePushAdmin):
             "ladder": picture_of(list(membership.tier.program.tiers.all()), membership.tier_id) if membership else "",
             "may_preview": may(request, "view_delivery_content") and may(request, "view_clientendpoint"),
             "may_override": may(request, "change_tiermembership"),
-            "may_resend": may(request, "resend_delivery"),
-            "action_name": helpers.ACTION_CHECKBOX_NAME,
-            "changelist_url": self.url("changelist"),
+            "may_resend": may(request, "resend_delivery") and may(request, "view_clientendpoint"),
+            "may_erase": may(request, "erase_delivery_content"),
         }
 
     # Resend

@@ -32,6 +32,8 @@ def all_pages() -> dict[str, str]:
         "a member": url("userprofile_change", profile.pk),
         "a new member": url("userprofile_add"),
         "a preview": url("userprofile_preview", profile.pk) + f"?endpoint={endpoint.pk}",
+        "pushing a member": url("userprofile_push", profile.pk),
+        "erasing a member's log": url("userprofile_erase", profile.pk),
         "an override": url("userprofile_override", profile.pk),
         "a member's history": url("userprofile_history", profile.pk),
         "deleting a member": url("userprofile_delete", profile.pk),

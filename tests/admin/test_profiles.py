@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from live_push import api
-from live_push.models import ClientEndpoint, Delivery, Push, Tier, TierEvent, TierMembership, UserProfile
+from live_push.models import Attempt, ClientEndpoint, Delivery, Push, Tier, TierEvent, TierMembership, UserProfile
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
 from tests.support import OK, deliver, status
 
@@ -199,6 +199,75 @@ class TestPreview:
         address = url("userprofile_preview", UserProfileFactory().pk)
         assert staff("view_userprofile").get(address).status_code == 403
         assert staff("view_userprofile", "view_delivery_content").get(address).status_code == 200
+
+
+class TestPushing:
+    def test_all_active_endpoints_are_chosen_at_first(self, boss: Client) -> None:
+        active = ClientEndpointFactory.create_batch(2)
+        ClientEndpointFactory(is_active=False)
+        page = boss.get(url("userprofile_push", UserProfileFactory().pk))
+        offered = page.context["form"]["endpoints"].subwidgets
+        assert [(choice.choice_label, choice.data["selected"]) for choice in offered] == [
+            (endpoint.name, True) for endpoint in active
+        ]
+
+    def test_the_current_state_goes_to_the_chosen_ones_alone(self, boss: Client) -> None:
+        profile = UserProfileFactory()
+        chosen, _ = ClientEndpointFactory(name="acme"), ClientEndpointFactory()
+        boss.post(url("userprofile_push", profile.pk), {"endpoints": [chosen.pk]})
+        assert [(row.endpoint, row.push.trigger) for row in Delivery.objects.all()] == [(chosen, "resend")]
+        assert LogEntry.objects.get().get_change_message() == "Resent the current state to acme."
+
+    def test_neither_looking_nor_choosing_none_or_a_paused_one_sends(self, boss: Client) -> None:
+        paused = ClientEndpointFactory(is_active=False)
+        address = url("userprofile_push", UserProfileFactory().pk)
+        boss.get(address, {"endpoints": [paused.pk]})
+        for chosen in ([], [paused.pk]):
+            assert boss.post(address, {"endpoints": chosen}).context["form"].errors["endpoints"]
+        assert not Delivery.objects.exists()
+
+    def test_it_needs_its_permission(self, staff: Staff) -> None:
+        address = url("userprofile_push", UserProfileFactory().pk)
+        assert staff("view_userprofile", "view_clientendpoint").post(address).status_code == 403
+        assert staff("view_userprofile", "view_clientendpoint", "resend_delivery").post(address).status_code == 200
+
+
+class TestErasingTheLog:
+    @pytest.fixture
+    def member(self) -> UserProfile:
+        ClientEndpointFactory()
+        other, member = UserProfileFactory(), UserProfileFactory(email_address="ada@example.com")
+        deliver(status(200, b"hello Ada"))
+        assert Attempt.objects.filter(delivery__profile=other, answer__isnull=False).exists()
+        return member
+
+    def test_it_is_asked_first(self, boss: Client, member: UserProfile) -> None:
+        page = boss.get(url("userprofile_erase", member.pk)).content.decode()
+        assert "erased for good" in page
+        assert Push.objects.filter(payload__isnull=False).count() == 2
+
+    def test_bodies_and_answers_of_this_member_go_and_what_waits_stays(self, boss: Client, member: UserProfile) -> None:
+        member.save()
+        boss.post(url("userprofile_erase", member.pk))
+        kept = [(row.status, row.push.payload is not None) for row in Delivery.objects.filter(profile=member)]
+        assert sorted(kept) == [("pending", True), ("succeeded", False)]
+        assert not Attempt.objects.filter(delivery__profile=member, answer__isnull=False).exists()
+        assert Attempt.objects.filter(answer__isnull=False).count() == 1
+
+    def test_the_history_tells_it_without_the_members_data(self, boss: Client, member: UserProfile) -> None:
+        boss.post(url("userprofile_erase", member.pk))
+        entry = LogEntry.objects.get()
+        assert (entry.object_repr, entry.get_change_message()) == (f"#{member.pk}", "Erased the push log.")
+
+    def test_it_needs_its_permission_and_comes_from_its_own_page(self, staff: Staff, member: UserProfile) -> None:
+        address = url("userprofile_erase", member.pk)
+        assert staff("view_userprofile", "resend_delivery").post(address).status_code == 403
+        allowed = staff("view_userprofile", "erase_delivery_content")
+        careful = Client(enforce_csrf_checks=True)
+        careful.cookies = allowed.cookies
+        assert careful.post(address).status_code == 403
+        assert Push.objects.filter(payload__isnull=False).count() == 2
+        assert allowed.post(address).status_code == 302
 
 
 class TestOverride:
