@@ -22,7 +22,7 @@ from live_push.ids import as_id
 from live_push.models import Attempt, Delivery, DeliveryStatus
 from live_push.models.clock import DbNow
 
-from . import delivery_story, words
+from . import delivery_story, once, words
 from .base import ROWS_LISTED, CappedPaginator, LivePushAdmin, may
 from .delivery_actions import DEEDS, Deed, fits
 from .delivery_filters import AnswerFilter, ErrorCodeFilter, RecordedFilter, search
@@ -221,6 +221,7 @@ class DeliveryAdmin(LivePushAdmin):
             button=deed.button % {"count": plan.count},
             # In one field, because the number of fields of a request is limited.
             chosen=",".join(map(str, chosen)),
+            once=once.token(),
             query=request.GET.urlencode(),
             changelist_url=self.url("changelist"),
             **context,
@@ -252,7 +253,11 @@ class DeliveryAdmin(LivePushAdmin):
     def _do(self, request: HttpRequest, deed: Deed, deliveries: list[Any]) -> None:
         ids, using = [delivery.pk for delivery in deliveries], Delivery.objects.db
         plan = deed.plan(ids, using)
-        count = deed.do(ids, using)
+        with once.first_time(request) as first:
+            if not first:
+                self.message_user(request, _("This was confirmed twice; it was done once."), messages.WARNING)
+                return
+            count = deed.do(ids, using)
         self.note(request, deliveries, deed.label)
         if count:
             self.message_user(request, str(deed.done % {"count": count}), messages.SUCCESS)

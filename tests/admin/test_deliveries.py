@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -322,6 +323,34 @@ class TestDeeds:
         response = boss.post(url("delivery_bulk"), bulk)
         assert response.url == url("delivery_changelist") + "?status__exact=failed"  # type: ignore[attr-defined]
         assert Delivery.objects.filter(status="pending").count() == 1
+
+    def test_a_double_click_on_a_confirmation_does_the_deed_once(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        deliver(OK)
+        chosen = {"action": "resend", "_selected_action": [str(Delivery.objects.get().pk)]}
+        for pages in (1, 2):
+            page = boss.post(url("delivery_changelist"), chosen)
+            token = re.findall(r'name="once" value="(.+?)"', page.content.decode())
+            bulk = {"deed": "resend", "chosen": page.context["chosen"], "once": token}
+            answers = [boss.post(url("delivery_bulk"), bulk, follow=True).content.decode() for _ in range(2)]
+            assert ["it was done once" in answer for answer in answers] == [False, True]
+            assert (Push.objects.filter(trigger="resend").count(), LogEntry.objects.count()) == (pages, pages)
+
+    def test_a_deed_that_broke_may_be_confirmed_again(self, boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: Any, **__: Any) -> int:
+            raise RuntimeError("the database went away")
+
+        ClientEndpointFactory()
+        UserProfileFactory()
+        deliver(OK)
+        bulk = {"deed": "resend", "chosen": Delivery.objects.get().pk, "once": "a token"}
+        with monkeypatch.context() as patch:
+            patch.setattr("live_push.api.push_profiles", broken)
+            with pytest.raises(RuntimeError):
+                boss.post(url("delivery_bulk"), bulk)
+        boss.post(url("delivery_bulk"), bulk)
+        assert Push.objects.filter(trigger="resend").count() == 1
 
     def test_a_member_chosen_twice_is_resent_once(self, boss: Client) -> None:
         ClientEndpointFactory()
