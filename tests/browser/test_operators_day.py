@@ -120,6 +120,8 @@ def test_an_endpoint_is_set_up_tested_broken_understood_repaired_and_caught_up(
     operator.sees("confirmed")
     operator.take_picture("member")
     operator.press("Resend current profile")
+    operator.sees("Saving the profile is pushed by itself.", "Acme")
+    operator.press("Resend current profile")
     operator.sees("1 delivery was recorded.")
     work()
     (again,) = client_server.received
