@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import translation
 
 import live_push
 from live_push.contract.fields import BODY
@@ -29,6 +30,13 @@ HOUSE = Path(live_push.__file__).parent
 GERMAN = HOUSE / "locale" / "de" / "LC_MESSAGES"
 HOW_TO_GET_IT = "No gettext here. Get it: apt-get install gettext."
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sd%]|</?code>")
+
+
+@pytest.fixture(autouse=True)
+def _language_stays_here() -> Iterator[None]:
+    # A request leaves its language behind in the thread, for whatever test comes next.
+    with translation.override(translation.get_language()):
+        yield
 
 
 @dataclass(frozen=True)
