@@ -45,6 +45,8 @@ class _Lane:
         self.waiting: deque[Delivery] = deque()
         self.slots = 0
         self.in_flight = 0
+        # The last claim did not fill it: there is no more for now, and asking at every turn would hold up the others.
+        self.is_dry = False
 
     @property
     def is_empty(self) -> bool:
@@ -101,7 +103,7 @@ class Pipeline:
         return bool(settled or claimed or sent)
 
     def _wants_more(self) -> bool:
-        runs_low = any(len(lane.waiting) < lane.slots for lane in self._lanes.values())
+        runs_low = any(len(lane.waiting) < lane.slots and not lane.is_dry for lane in self._lanes.values())
         return runs_low or not self._lanes or self.monotonic() >= self._next_look
 
     def run_until_idle(self, *, enough: Callable[[], bool] = lambda: False) -> int:
@@ -173,6 +175,8 @@ class Pipeline:
         shares = claim(worker, using=self.using)
         for share in shares:
             self._take_in(share)
+        for lane in self._lanes.values():
+            lane.is_dry = len(lane.waiting) < lane.slots
         # Where others took all places after a lease of ours was over, what waits here would wait for ever.
         self.give_back([pk for pk, lane in self._lanes.items() if not lane.slots and not lane.in_flight])
         return sum(len(share.deliveries) for share in shares)
@@ -278,6 +282,9 @@ class Pipeline:
             resting = self._settle_one_by_one()
         self._unsettled = []
         self.settled += count
+        # What came after them in their lines may go now.
+        for pk in touched & self._lanes.keys():
+            self._lanes[pk].is_dry = False
         self.give_back(resting & set(self._lanes))
         return count
 

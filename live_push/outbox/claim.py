@@ -79,7 +79,8 @@ def claim(worker: Worker, *, using: str) -> list[Share]:
     endpoints = list(_with_due_work(worker, now, using=using))
     if not endpoints:
         return []
-    at_most = max(1, worker.window // len(endpoints))
+    # Its part only: what one worker holds, another can't send.
+    at_most = max(1, worker.window // (len(endpoints) * max(1, worker.workers)))
     shares = []
     for endpoint in endpoints:
         if worker.held.get(endpoint.pk, 0) >= max(at_most, endpoint.max_in_flight):

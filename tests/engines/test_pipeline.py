@@ -183,3 +183,36 @@ def test_a_hundred_deliveries_cost_few_statements_each() -> None:
             running.run_until_idle()
 
     assert len(statements(run)) < 400
+
+
+def test_a_sick_client_is_not_asked_about_at_every_turn() -> None:
+    """Its places on the wire are taken and nothing waits: to claim again and again would hold up the others."""
+    ClientEndpointFactory(max_in_flight=2)
+    UserProfileFactory.create_batch(2)
+    held, now = Held(), [0.0]
+    transport = ScriptedTransport(held)
+    made = Pipeline(
+        using="default", name="w", threads=8, transport=transport, dice=lambda: 0.0, monotonic=lambda: now[0]
+    )
+    try:
+        # The first turn sends two, the second finds that this was all.
+        made.turn()
+        made.turn()
+        assert made.in_flight == 2
+        assert [statements(made.turn) for _ in range(5)] == [[]] * 5
+        now[0] += module.LOOK_SECONDS
+        assert statements(made.turn) != []
+    finally:
+        held.release.set()
+        made.run_until_idle()
+        made.close()
+
+
+def test_workers_leave_each_other_a_part_of_a_short_backlog() -> None:
+    ClientEndpointFactory(max_in_flight=4)
+    UserProfileFactory.create_batch(40)
+    with pipeline(ScriptedTransport(OK)) as first:
+        first.workers, first.window = 2, 40
+        first._claim(alone=False)
+        assert Delivery.objects.filter(status="sending").count() == 20
+        first.drain()
