@@ -1,0 +1,67 @@
+"""``python -m tests.benchmarks [NAME…]``: what live_push costs and carries, in ratios measured side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from .harness import Row
+from .plot import draw
+from .table import table
+
+ALL = ("sqlite", "postgresql", "mariadb")
+MEASUREMENTS = {"saves": ALL, "drain": ALL}
+"""On which databases each is measured; a module's name below this package."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"Of {', '.join(MEASUREMENTS)}; default: all.")
+    parser.add_argument("--database", action="append", choices=("sqlite", "postgresql", "mariadb"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="Tiny numbers: shows that it works, measures nothing.")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="Where the figures are kept.")
+    parser.add_argument("--svg", type=Path, default=Path("benchmarks.svg"), help="Where the plot goes.")
+    options = parser.parse_args()
+    kept = json.loads(options.json.read_text()) if options.json.exists() else {"rows": []}
+    for name in options.names or list(MEASUREMENTS):
+        for database in MEASUREMENTS[name]:
+            if not options.database or database in options.database:
+                new = in_a_process_of_its_own(name, database, options)
+                seen = {(row["what"], row["database"]) for row in new}
+                kept["rows"] = [row for row in kept["rows"] if (row["what"], row["database"]) not in seen] + new
+                kept["machine"] = machine()
+                options.json.write_text(json.dumps(kept, indent=1) + "\n")
+                print(table([Row(**row) for row in new]), flush=True)  # noqa: T201
+    options.svg.write_text(draw([Row(**row) for row in kept["rows"]], kept["machine"]))
+
+
+def in_a_process_of_its_own(name: str, database: str, options: argparse.Namespace) -> list[dict[str, object]]:
+    """The rows of one measurement; each has its own Django and its own database."""
+    with tempfile.NamedTemporaryFile() as result:
+        arguments = [name, database, str(options.rounds), str(int(options.quick)), result.name]
+        subprocess.run([sys.executable, "-m", "tests.benchmarks.one", *arguments], check=True)  # noqa: S603
+        rows: list[dict[str, object]] = json.loads(Path(result.name).read_text())
+    return rows
+
+
+def machine() -> str:
+    """What it ran on, with the versions that matter."""
+    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    parts = [
+        f"{os.cpu_count()} cores{model.replace('model name', '').replace(chr(9), '')}",
+        f"Python {platform.python_version()}",
+        *(f"{name} {version(name)}" for name in ("Django", "requests", "urllib3")),
+    ]
+    return ", ".join(parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""How fast a full outbox empties, by one worker and by two, against a loop of the same client without a database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from . import world
+from .harness import Bench, Row, alternate
+from .receiver import Receiver, check_complete, per_second
+
+IN_FLIGHT = 8
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    number = bench.scaled(5000, 20)
+    ids = world.members(number)
+    cpu: dict[str, float] = {}
+    with world.client() as client:
+        kinds = ("transport", "session", "aiohttp", "pycurl") if bench.database == "sqlite" else ("transport",)
+        sides: dict[str, Callable[[], float]] = {
+            "one worker": partial(drain, client, ids, 1, cpu),
+            **{f"bare {kind}": partial(bare, client, kind, number, cpu) for kind in kinds},
+            "two workers": partial(drain, client, ids, 2, cpu),
+        }
+        values = alternate(sides, bench.rounds)
+    yield Row("drain, one worker / bare loop of the same client", "1/s", values, goal="≥ 0.75")
+    yield Row("drain, two workers / one", "1/s", {side: values[side] for side in ("two workers", "one worker")})
+    milliseconds = {side: [seconds / number * 1000] for side, seconds in cpu.items() if side != "two workers"}
+    yield Row("CPU of a delivery, worker / bare loop", "ms", milliseconds)
+
+
+def drain(client: Receiver, ids: list[int], number_of_workers: int, cpu: dict[str, float]) -> float:
+    """Deliveries a second, from the first answer to the last."""
+    world.endpoints(f"{client.url}/push", in_flight=IN_FLIGHT)
+    with world.workers(number_of_workers) as pids:
+        world.fill_outbox(ids)
+        before = sum(map(world.cpu_seconds, pids))
+        world.go()
+        receipts = client.wait_for(len(ids))
+        world.all_settled()
+        cpu["one worker" if number_of_workers == 1 else "two workers"] = sum(map(world.cpu_seconds, pids)) - before
+    check_complete(receipts, set(ids))
+    return per_second(receipts)
+
+
+def bare(client: Receiver, kind: str, number: int, cpu: dict[str, float]) -> float:
+    """Requests a second of a client library alone, with as many in flight."""
+    arguments = [kind, f"{client.url}/push", str(number), str(IN_FLIGHT)]
+    command = [sys.executable, "-m", "tests.benchmarks.bare", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)  # noqa: S603
+    cpu[f"bare {kind}"] = float(done.stdout)
+    receipts = client.wait_for(number)
+    check_complete(receipts, set(range(1, number + 1)))
+    return per_second(receipts)

@@ -1,0 +1,1 @@
+"""What live_push's own rows are compared with."""
