@@ -60,6 +60,8 @@ class Accepted:
     sequence: int
     city: str
     event_id: object
+    attempt: tuple[int, int]
+    """Its delivery's primary key, and which attempt of it."""
 
 
 @dataclass
@@ -105,5 +107,6 @@ class Wire:
     def _accept(self, flight: Flight) -> None:
         assert flight.prepared.request is not None
         city = json.loads(flight.prepared.request.body)["city"]
-        entry = Accepted(flight.sequence, city, flight.prepared.delivery.push.event_id)
+        delivery = flight.prepared.delivery
+        entry = Accepted(flight.sequence, city, delivery.push.event_id, (delivery.pk, delivery.attempts_made))
         self.accepted.setdefault(flight.pair, []).append(entry)
