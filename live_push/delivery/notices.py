@@ -6,7 +6,7 @@ Each incident is told once: an endpoint that fails, that is disabled, that recov
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,15 @@ FAILING_AFTER = timedelta(hours=6)
 DISABLED_AFTER = timedelta(days=5)
 
 
-def announce(verdicts: Sequence[Verdict], *, using: str) -> None:
-    """Announce what was written; nothing that a receiver or a mail server does can undo it."""
+def announce(verdicts: Sequence[Verdict], unwell: Collection[int], *, using: str) -> None:
+    """Announce what was written; nothing that a receiver or a mail server does can undo it.
+
+    ``unwell`` are the endpoints that fail, or whose failing was told and is over.
+    """
     for verdict in verdicts:
         _announce_delivery(verdict)
     gone = {verdict.outcome.prepared.endpoint.pk for verdict in verdicts if verdict.decision.reason == "gone"}
-    for pk in sorted({verdict.outcome.prepared.endpoint.pk for verdict in verdicts}):
+    for pk in sorted({*unwell}):
         _announce_endpoint(pk, gone=pk in gone, using=using)
 
 

@@ -65,6 +65,8 @@ class Settlement:
 
     verdicts: list[Verdict] = field(default_factory=list)
     resting: set[int] = field(default_factory=set)
+    unwell: set[int] = field(default_factory=set)
+    """Those that fail, or did until a moment ago: there may be something to tell."""
 
 
 def settle(
@@ -90,7 +92,7 @@ def settle(
         settlement.verdicts += some.verdicts
         settlement.resting |= some.resting
         # At once: should the next batch fail, this one is settled and won't come again.
-        notices.announce(some.verdicts, using=using)
+        notices.announce(some.verdicts, some.unwell, using=using)
     return settlement
 
 
@@ -128,7 +130,8 @@ def _settle(
     _write(verdicts, now, using=using)
     statistics.note(verdicts, now, using=using)
     resting = {pk for pk, health in healths.items() if breaker.may_try(health.breaker, now) != "go"}
-    return Settlement(verdicts, resting)
+    unwell = {pk for pk, health in healths.items() if health.failing_since or health.failing_noticed_at}
+    return Settlement(verdicts, resting, unwell)
 
 
 def _locked(batch: Sequence[Outcome], *, using: str) -> dict[int, Delivery]:

@@ -7,6 +7,7 @@ but talk to clients. So a slow client costs a thread, never a transaction.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -14,6 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
@@ -24,6 +26,7 @@ from live_push.delivery.transport import Transport
 from live_push.models import ClientEndpoint, Delivery
 from live_push.outbox import leases
 from live_push.outbox.claim import Share, Worker, claim, lone_deliveries_due
+from live_push.outbox.compiled import CompiledRows
 
 logger = logging.getLogger("live_push.engine")
 
@@ -37,6 +40,15 @@ LOOK_AGAIN_SECONDS = 0.2
 LOOK_SECONDS = 0.05
 """How long a busy worker goes on with what it holds before it looks for other endpoints' work."""
 
+SETTLE_SECONDS = 0.05
+"""How long a success may wait for others to be settled with: a batch costs little more than one."""
+
+SETTLE_AT = 100
+"""So many wait for no more."""
+
+REFRESH_SECONDS = 5.0
+"""How long a lane that holds enough is left alone; its places on the wire are leased, and shared with other workers."""
+
 
 class _Lane:
     """One endpoint's claimed deliveries that wait for a thread."""
@@ -47,10 +59,15 @@ class _Lane:
         self.in_flight = 0
         # The last claim did not fill it: there is no more for now, and asking at every turn would hold up the others.
         self.is_dry = False
+        self.refresh_at = 0.0
 
     @property
     def is_empty(self) -> bool:
         return not self.waiting and not self.in_flight
+
+    def holds_enough(self, now: float) -> bool:
+        """Whether all its places on the wire can be filled from what waits."""
+        return len(self.waiting) >= self.slots > 0 and now < self.refresh_at
 
 
 class Pipeline:
@@ -77,6 +94,7 @@ class Pipeline:
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._unsettled: list[Outcome] = []
         self._next_look = 0.0
+        self._settle_by = math.inf
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="live_push")
 
     @property
@@ -89,6 +107,11 @@ class Pipeline:
         """Nothing held, nothing under way, nothing to settle."""
         return not self._lanes and not self._unsettled and self._outcomes.empty()
 
+    @property
+    def patience(self) -> float:
+        """Seconds until a verdict must be written even if nothing else happens; infinite where none waits."""
+        return max(0.0, self._settle_by - self.monotonic())
+
     def turn(self, *, claiming: bool = True, looking: bool = False, alone: bool = False) -> bool:
         """Settle what came back, claim what there is room for, send what may go; false: there was nothing to do.
 
@@ -97,10 +120,16 @@ class Pipeline:
         self._collect()
         # The threads first: they talk to the clients while this one talks to the database.
         sent = self._send()
-        settled = self._settle()
+        settled = self._settle() if not claiming or self._must_settle() else 0
         claimed = self._claim(alone=alone) if claiming and (looking or alone or self._wants_more()) else 0
         sent += self._send()
         return bool(settled or claimed or sent)
+
+    def _must_settle(self) -> bool:
+        """Now, unless all of it is good news that others on the wire may be added to."""
+        if not self.in_flight or len(self._unsettled) >= SETTLE_AT or self.monotonic() >= self._settle_by:
+            return True
+        return not all(_can_wait(outcome) for outcome in self._unsettled)
 
     def _wants_more(self) -> bool:
         runs_low = any(len(lane.waiting) < lane.slots and not lane.is_dry for lane in self._lanes.values())
@@ -117,7 +146,7 @@ class Pipeline:
                 continue
             if not self.is_idle:
                 # A commit elsewhere wakes nobody here, and a client that hangs must not hold up what it recorded.
-                self.something_happened.wait(LOOK_AGAIN_SECONDS)
+                self.something_happened.wait(min(LOOK_AGAIN_SECONDS, self.patience))
             elif not (lone_deliveries_due(using=self.using) and self.deliver_alone()):
                 return self.settled
         self.drain()
@@ -159,7 +188,8 @@ class Pipeline:
     def _claim(self, *, alone: bool) -> int:
         if alone and not self.is_idle:
             return 0
-        self._next_look = self.monotonic() + LOOK_SECONDS
+        now = self.monotonic()
+        self._next_look = now + LOOK_SECONDS
         held = {pk: len(lane.waiting) + lane.in_flight for pk, lane in self._lanes.items()}
         is_full = sum(len(lane.waiting) for lane in self._lanes.values()) >= self.window
         worker = Worker(
@@ -169,6 +199,7 @@ class Pipeline:
             workers=self.workers,
             held=held,
             in_flight={pk: lane.in_flight for pk, lane in self._lanes.items()},
+            satisfied={pk for pk, lane in self._lanes.items() if lane.holds_enough(now)},
             alone=alone,
             only=self.only,
         )
@@ -184,8 +215,8 @@ class Pipeline:
     def _take_in(self, share: Share) -> None:
         if share.deliveries:
             self._lanes.setdefault(share.endpoint.pk, _Lane()).waiting.extend(share.deliveries)
-        if share.endpoint.pk in self._lanes:
-            self._lanes[share.endpoint.pk].slots = share.slots
+        if lane := self._lanes.get(share.endpoint.pk):
+            lane.slots, lane.refresh_at = share.slots, self.monotonic() + REFRESH_SECONDS
 
     def _send(self) -> int:
         chosen = self._choose()
@@ -221,8 +252,10 @@ class Pipeline:
 
     def _able_endpoints(self, ids: set[int]) -> dict[int, ClientEndpoint]:
         """Those that are still active and whose secrets can still be read, by id: a claim may be minutes old."""
-        active = ClientEndpoint.objects.using(self.using).active().in_bulk(ids)
-        return {pk: endpoint for pk, endpoint in active.items() if not endpoint.credentials_problem()}
+        active = [
+            ClientEndpoint.from_db(self.using, row.keys(), row.values()) for row in _active(self.using).fetch([*ids])
+        ]
+        return {endpoint.pk: endpoint for endpoint in active if not endpoint.credentials_problem()}
 
     def _choose(self) -> list[Delivery]:
         """Round robin over the endpoints; the last quarter of the threads is for those that have none under way."""
@@ -262,6 +295,8 @@ class Pipeline:
         while not self._outcomes.empty():
             outcome = self._outcomes.get()
             self._lanes[outcome.prepared.endpoint.pk].in_flight -= 1
+            if not self._unsettled:
+                self._settle_by = self.monotonic() + SETTLE_SECONDS
             self._unsettled.append(outcome)
 
     def _settle(self) -> int:
@@ -280,7 +315,7 @@ class Pipeline:
         except Exception:
             logger.exception("A batch of verdicts could not be written; they are written one by one.")
             resting = self._settle_one_by_one()
-        self._unsettled = []
+        self._unsettled, self._settle_by = [], math.inf
         self.settled += count
         # What came after them in their lines may go now.
         for pk in touched & self._lanes.keys():
@@ -303,6 +338,17 @@ class Pipeline:
     def _forget_empty(self) -> None:
         for pk in [pk for pk, lane in self._lanes.items() if lane.is_empty]:
             del self._lanes[pk]
+
+
+@lru_cache(maxsize=8)
+def _active(using: str) -> CompiledRows:
+    columns = [field.attname for field in ClientEndpoint._meta.concrete_fields]
+    return CompiledRows(ClientEndpoint.objects.active().values(*columns), using=using)
+
+
+def _can_wait(outcome: Outcome) -> bool:
+    # Those that capture an id are settled singly in any case.
+    return _is_accepted(outcome.result) and not outcome.prepared.endpoint.capture_third_party_id
 
 
 def _is_accepted(result: Result) -> bool:

@@ -129,7 +129,8 @@ class WorkerLoop:
         if did_something:
             self._last_busy = now
             return
-        self._woken.wait(max(0.0, min(self._next_look, self._next_housekeeping) - now))
+        until_due = min(self._next_look, self._next_housekeeping) - now
+        self._woken.wait(max(0.0, min(until_due, self.pipeline.patience)))
 
     def _deliver_lone_ones(self) -> bool:
         """One after the other, but for no longer than others can be made to wait."""

@@ -51,8 +51,8 @@ class Worker:
     """Who claims, and what it already holds, by endpoint id.
 
     ``window`` is the number of rows it likes to hold in all (0: no more than can go at once), ``workers`` how many like
-    it are at work; ``alone`` asks for one delivery that has killed a worker before, and nothing else; ``only`` narrows
-    the claim to these deliveries.
+    it are at work; ``satisfied`` are endpoints that it wants no more of for now; ``alone`` asks for one delivery that
+    has killed a worker before, and nothing else; ``only`` narrows the claim to these deliveries.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Worker:
     workers: int = 1
     held: Mapping[int, int] = field(default_factory=dict)
     in_flight: Mapping[int, int] = field(default_factory=dict)
+    satisfied: Collection[int] = ()
     alone: bool = False
     only: Collection[int] | None = None
 
@@ -80,7 +81,7 @@ def claim(worker: Worker, *, using: str) -> list[Share]:
     if not endpoints:
         return []
     # Its part only: what one worker holds, another can't send.
-    at_most = max(1, worker.window // (len(endpoints) * max(1, worker.workers)))
+    at_most = max(1, worker.window // ((len(endpoints) + len(worker.satisfied)) * max(1, worker.workers)))
     shares = []
     for endpoint in endpoints:
         if worker.held.get(endpoint.pk, 0) >= max(at_most, endpoint.max_in_flight):
@@ -108,7 +109,8 @@ def lone_deliveries_due(*, using: str) -> bool:
 
 def _with_due_work(worker: Worker, now: datetime, *, using: str) -> Iterable[ClientEndpoint]:
     due = _due(Delivery.objects.using(using).filter(endpoint=OuterRef("pk"), priority__in=Priority.values), worker, now)
-    return _rested(now, using=using).filter(Exists(due)).order_by("pk")
+    rested = _rested(now, using=using).exclude(pk__in=worker.satisfied)
+    return rested.filter(Exists(due)).order_by("pk")
 
 
 def _rested(now: datetime, *, using: str) -> QuerySet[ClientEndpoint]:

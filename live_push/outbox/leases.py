@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import F
-from django.db.models.functions import Coalesce
 
 from live_push import conf
 from live_push.delivery import retry
@@ -40,16 +39,10 @@ def start(deliveries: Sequence[Delivery], *, using: str) -> list[Delivery]:
             by_token.setdefault(delivery.lease_token, []).append(delivery)
     outlives = now + timedelta(seconds=conf.current().TOTAL_TIMEOUT_SECONDS)
     for token, some in by_token.items():
-        mine = Delivery.objects.using(using).filter(pk__in=[delivery.pk for delivery in some], lease_token=token)
-        able = mine.filter(leased_until__gt=outlives)
-        rows = able.update(
-            dialled_at=now,
-            attempts_made=F("attempts_made") + 1,
-            run_attempts=F("run_attempts") + 1,
-            run_started_at=Coalesce(F("run_started_at"), now),
-        )
-        if rows < len(some):
-            dialled = set(mine.filter(dialled_at=now).values_list("pk", flat=True))
+        ids = [delivery.pk for delivery in some]
+        if _dial(ids, token, now, outlives, using=using) < len(some):
+            mine = Delivery.objects.using(using).filter(pk__in=ids, lease_token=token, dialled_at=now)
+            dialled = set(mine.values_list("pk", flat=True))
             some = [delivery for delivery in some if delivery.pk in dialled]
         for delivery in some:
             delivery.attempts_made += 1
@@ -58,6 +51,23 @@ def start(deliveries: Sequence[Delivery], *, using: str) -> list[Delivery]:
             delivery.dialled_at = now
         started += some
     return started
+
+
+# Not through the ORM, which takes longer to write this than the database to do it, and nothing runs more often.
+_DIAL = (
+    "UPDATE {table} SET dialled_at = %s, attempts_made = attempts_made + 1, run_attempts = run_attempts + 1, "
+    "run_started_at = COALESCE(run_started_at, %s) WHERE lease_token = %s AND leased_until > %s AND id IN ({ids})"
+)
+
+
+def _dial(ids: Sequence[int], token: UUID | None, now: datetime, outlives: datetime, *, using: str) -> int:
+    connection = connections[using]
+    adapt = connection.ops.adapt_datetimefield_value
+    lease_token = Delivery._meta.get_field("lease_token").get_db_prep_value(token, connection)
+    sql = _DIAL.format(table=connection.ops.quote_name(Delivery._meta.db_table), ids=", ".join(["%s"] * len(ids)))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [adapt(now), adapt(now), lease_token, adapt(outlives), *ids])
+        return int(cursor.rowcount)
 
 
 def give_back(deliveries: Collection[Delivery], *, using: str) -> int:

@@ -39,6 +39,7 @@ class PlayedWorker:
             transport=self,
             dice=random.Random(0).random,
             window=WINDOW,
+            monotonic=lambda: db_now(alias).timestamp(),
         )
         self.pipeline.workers = 2
         self.pipeline._pool = self  # type: ignore[assignment]
