@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
 
 from django.db import connections, transaction
 
@@ -25,6 +25,7 @@ from live_push.models import (
 from live_push.models.clock import db_now
 from live_push.models.locking import locked
 from live_push.outbox import allowance
+from live_push.outbox.compiled import IDS, Compiled, M, instance
 from live_push.outbox.leases import attempt_trigger
 
 from . import breaker, capture, notices, retry, statistics
@@ -46,8 +47,8 @@ FIELDS_OF_A_VERDICT = (
     "last_error_code",
     "last_status_code",
     "ended_at",
+    "stalls",
 )
-FIELDS_OF_A_RETRY = (*FIELDS_OF_A_VERDICT, "stalls")
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,8 @@ def _settle(
     replies = {outcome.prepared.delivery.pk: capture.read(outcome) for outcome in batch if capture.is_wanted(outcome)}
     profiles = capture.lock_profiles(batch, using=using) if replies else {}
     endpoint_ids = {outcome.prepared.endpoint.pk for outcome in batch}
-    healths = {
-        health.pk: health
-        for health in locked(EndpointHealth.objects.using(using).filter(pk__in=endpoint_ids)).order_by("pk")
-    }
-    rows = _locked(batch, using=using)
+    healths = _locked(EndpointHealth, endpoint_ids, using=using)
+    rows = _locked(Delivery, {outcome.prepared.delivery.pk for outcome in batch}, using=using)
     now = db_now(using)
     verdicts = []
     for outcome in batch:
@@ -134,9 +132,13 @@ def _settle(
     return Settlement(verdicts, resting, unwell)
 
 
-def _locked(batch: Sequence[Outcome], *, using: str) -> dict[int, Delivery]:
-    deliveries = Delivery.objects.using(using).filter(pk__in={outcome.prepared.delivery.pk for outcome in batch})
-    return {row.pk: row for row in locked(deliveries).order_by("pk")}
+def _locked(model: type[M], ids: set[int], *, using: str) -> dict[int, M]:
+    return {row[0]: instance(model, row, using=using) for row in _lock(model, using).fetch(ids)}
+
+
+@lru_cache(maxsize=16)
+def _lock(model: type[M], using: str) -> Compiled:
+    return Compiled(locked(model._base_manager.using(using).filter(pk__in=IDS)).order_by("pk"), IDS, using=using)
 
 
 def _is_mine(outcome: Outcome, delivery: Delivery) -> bool:
@@ -240,13 +242,28 @@ def _write(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> None:
             accepted.setdefault(delivery.last_status_code, []).append(delivery)
         else:
             others.append(delivery)
-    for some in accepted.values():
-        # Alike but for their ids: one statement, however many there are.
-        values: dict[str, Any] = {name: getattr(some[0], name) for name in FIELDS_OF_A_VERDICT if name != "priority"}
-        Delivery.objects.using(using).filter(pk__in=[delivery.pk for delivery in some]).update(**values)
+    for status_code, some in accepted.items():
+        _accept([delivery.pk for delivery in some], status_code, now, using=using)
     if others:
-        Delivery.objects.using(using).bulk_update(others, FIELDS_OF_A_RETRY)
+        Delivery.objects.using(using).bulk_update(others, FIELDS_OF_A_VERDICT)
     _confirm([verdict for verdict in verdicts if verdict.decision.status == "succeeded"], now, using=using)
+
+
+# Alike but for their ids, and not through the ORM, which takes longer to write this than the database to do it.
+_ACCEPT = (
+    "UPDATE {table} SET status = 'succeeded', reason = '', next_attempt_at = NULL, lease_token = NULL, "
+    "leased_until = NULL, dialled_at = NULL, last_error_code = '', last_status_code = %s, ended_at = %s "
+    "WHERE id IN ({ids})"
+)
+
+
+def _accept(delivery_ids: Sequence[int], status_code: int | None, now: datetime, *, using: str) -> None:
+    connection = connections[using]
+    sql = _ACCEPT.format(
+        table=connection.ops.quote_name(Delivery._meta.db_table), ids=", ".join(["%s"] * len(delivery_ids))
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [status_code, connection.ops.adapt_datetimefield_value(now), *delivery_ids])
 
 
 def _confirm(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> None:

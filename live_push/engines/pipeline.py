@@ -15,7 +15,6 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
@@ -25,8 +24,8 @@ from live_push.delivery.settle import settle
 from live_push.delivery.transport import Transport
 from live_push.models import ClientEndpoint, Delivery
 from live_push.outbox import leases
+from live_push.outbox.active import active_endpoints
 from live_push.outbox.claim import Share, Worker, claim, lone_deliveries_due
-from live_push.outbox.compiled import CompiledRows
 
 logger = logging.getLogger("live_push.engine")
 
@@ -252,9 +251,7 @@ class Pipeline:
 
     def _able_endpoints(self, ids: set[int]) -> dict[int, ClientEndpoint]:
         """Those that are still active and whose secrets can still be read, by id: a claim may be minutes old."""
-        active = [
-            ClientEndpoint.from_db(self.using, row.keys(), row.values()) for row in _active(self.using).fetch([*ids])
-        ]
+        active = active_endpoints(sorted(ids), using=self.using)
         return {endpoint.pk: endpoint for endpoint in active if not endpoint.credentials_problem()}
 
     def _choose(self) -> list[Delivery]:
@@ -338,12 +335,6 @@ class Pipeline:
     def _forget_empty(self) -> None:
         for pk in [pk for pk, lane in self._lanes.items() if lane.is_empty]:
             del self._lanes[pk]
-
-
-@lru_cache(maxsize=8)
-def _active(using: str) -> CompiledRows:
-    columns = [field.attname for field in ClientEndpoint._meta.concrete_fields]
-    return CompiledRows(ClientEndpoint.objects.active().values(*columns), using=using)
 
 
 def _can_wait(outcome: Outcome) -> bool:

@@ -24,7 +24,7 @@ from .pipeline import Pipeline
 logger = logging.getLogger("live_push.engine")
 
 POLL_SECONDS = 1.0
-LEAST_POLL_SECONDS = 0.05
+LEAST_POLL_SECONDS = 0.01
 HOUSEKEEPING_SECONDS = 5.0
 SEEN_WITHIN = timedelta(seconds=15)
 MOST_BACK_OFF_SECONDS = 30.0
@@ -128,6 +128,8 @@ class WorkerLoop:
             did_something = self._deliver_lone_ones()
         if did_something:
             self._last_busy = now
+            # Where there was something there may be more, however long it was quiet before.
+            self._next_look = min(self._next_look, now + LEAST_POLL_SECONDS)
             return
         until_due = min(self._next_look, self._next_housekeeping) - now
         self._woken.wait(max(0.0, min(until_due, self.pipeline.patience)))

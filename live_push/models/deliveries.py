@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from live_push.delivery.retry import Policy
 from live_push.fields import StoredBytesField
 
+from .clock import DbNow
 from .columns import IdField
 from .endpoints import ClientEndpoint
 from .profiles import UserProfile
@@ -87,7 +88,7 @@ class Push(models.Model):
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def due(self, now: datetime) -> DeliveryQuerySet:
+    def due(self, now: datetime | DbNow) -> DeliveryQuerySet:
         """Pending deliveries whose time has come (only pending ones have a next attempt)."""
         return self.filter(next_attempt_at__lte=now)
 
@@ -173,9 +174,10 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return f"{self.push_id} → {self.endpoint_id}"
 
-    def is_run_over(self, policy: Policy, now: datetime) -> bool:
-        """Whether nothing of the current run may be sent any more; a run without an attempt has not begun."""
-        return self.run_started_at is not None and policy.is_over((now - self.run_started_at).total_seconds())
+
+def is_run_over(started_at: datetime | None, policy: Policy, now: datetime) -> bool:
+    """Whether nothing of a run that began then may be sent any more; one without an attempt has not begun."""
+    return started_at is not None and policy.is_over((now - started_at).total_seconds())
 
 
 class AttemptTrigger(models.TextChoices):

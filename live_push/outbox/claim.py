@@ -13,9 +13,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
 
-from django.db import DatabaseError, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db import DatabaseError, connections, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from live_push import conf
 from live_push.delivery import breaker
@@ -29,12 +31,16 @@ from live_push.models import (
     EndpointHealth,
     Ordering,
     Priority,
+    Push,
 )
-from live_push.models.clock import db_now
+from live_push.models.clock import DbNow, db_now, is_stopped
+from live_push.models.deliveries import is_run_over
 from live_push.models.locking import locked
 from live_push.signals import credentials_changed
 
 from . import allowance, failures
+from .active import active_endpoints
+from .compiled import ID, IDS, MOMENT, Compiled, instance
 from .line import Place, arrange
 
 logger = logging.getLogger("live_push.outbox")
@@ -74,12 +80,20 @@ class Share:
     deliveries: list[Delivery]
 
 
+class Candidate(NamedTuple):
+    """A due delivery, before its pair's line has been looked at."""
+
+    pk: int
+    profile_id: int
+    run_started_at: datetime | None
+
+
 def claim(worker: Worker, *, using: str) -> list[Share]:
     """Take due deliveries, endpoint by endpoint, so that none waits for another's backlog."""
-    now = db_now(using)
-    endpoints = list(_with_due_work(worker, now, using=using))
-    if not endpoints:
+    wanted = set(_with_due_work(worker, using=using)) - {*worker.satisfied}
+    if not wanted:
         return []
+    endpoints = active_endpoints(sorted(wanted), using=using)
     # Its part only: what one worker holds, another can't send.
     at_most = max(1, worker.window // ((len(endpoints) + len(worker.satisfied)) * max(1, worker.workers)))
     shares = []
@@ -107,22 +121,33 @@ def lone_deliveries_due(*, using: str) -> bool:
     return lone.filter(endpoint__in=_rested(now, using=using)).exists()
 
 
-def _with_due_work(worker: Worker, now: datetime, *, using: str) -> Iterable[ClientEndpoint]:
-    due = _due(Delivery.objects.using(using).filter(endpoint=OuterRef("pk"), priority__in=Priority.values), worker, now)
-    rested = _rested(now, using=using).exclude(pk__in=worker.satisfied)
-    return rested.filter(Exists(due)).order_by("pk")
+def _with_due_work(worker: Worker, *, using: str) -> list[int]:
+    """The endpoints that have some and do not rest. What an idle worker asks, and a busy one between two answers."""
+    # A clock that is stopped is part of the query's text.
+    is_new = worker.only is not None or is_stopped()
+    look = _look.__wrapped__(using, worker.alone, worker.only) if is_new else _look(using, worker.alone)
+    return [pk for (pk,) in look.fetch()]
 
 
-def _rested(now: datetime, *, using: str) -> QuerySet[ClientEndpoint]:
+@lru_cache(maxsize=8)
+def _look(using: str, alone: bool, only: Collection[int] | None = None) -> Compiled:
+    deliveries = Delivery.objects.using(using).filter(endpoint=OuterRef("pk"), priority__in=Priority.values)
+    due = Exists(_due(deliveries, DbNow(), alone=alone, only=only))
+    return Compiled(_rested(DbNow(), using=using).filter(due).order_by("pk").values_list("pk"), using=using)
+
+
+def _rested(now: datetime | DbNow, *, using: str) -> QuerySet[ClientEndpoint]:
     rested = Q(health__rests_until=None) | Q(health__rests_until__lte=now)
     return ClientEndpoint.objects.using(using).active().filter(rested)
 
 
-def _due(deliveries: DeliveryQuerySet, worker: Worker, now: datetime) -> DeliveryQuerySet:
+def _due(
+    deliveries: DeliveryQuerySet, now: datetime | DbNow, *, alone: bool, only: Collection[int] | None
+) -> DeliveryQuerySet:
     deliveries = deliveries.due(now)
-    if worker.only is not None:
-        deliveries = deliveries.filter(pk__in=worker.only)
-    return deliveries.filter(stalls__gt=0) if worker.alone else deliveries.filter(stalls=0)
+    if only is not None:
+        deliveries = deliveries.filter(pk__in=only)
+    return deliveries.filter(stalls__gt=0) if alone else deliveries.filter(stalls=0)
 
 
 def _share(worker: Worker, endpoint: ClientEndpoint, at_most: int, *, using: str) -> Share | None:
@@ -167,7 +192,14 @@ def lease_time() -> timedelta:
 
 def _lock_health(endpoint: ClientEndpoint, *, using: str) -> EndpointHealth | None:
     """The endpoint's health row, locked; ``None`` where another worker holds it (or the endpoint is gone)."""
-    return locked(EndpointHealth.objects.using(using).filter(endpoint=endpoint), skip_locked=True).first()
+    for row in _health(using).fetch(endpoint.pk):
+        return instance(EndpointHealth, row, using=using)
+    return None
+
+
+@lru_cache(maxsize=8)
+def _health(using: str) -> Compiled:
+    return Compiled(locked(EndpointHealth.objects.using(using).filter(pk=ID), skip_locked=True), ID, using=using)
 
 
 def _take(
@@ -179,7 +211,7 @@ def _take(
         candidates = _candidates(worker, endpoint, wanted, now, using=using)
         if probing:
             # A probe that failed may have failed for that one profile's sake: another one goes first.
-            candidates.sort(key=lambda delivery: delivery.profile_id == health.probe_profile_id)
+            candidates.sort(key=lambda candidate: candidate.profile_id == health.probe_profile_id)
         able, ended = _sort_out(candidates, endpoint, now, using=using)
         if able or not ended or wanted > MOST_SORTED_OUT:
             return _compare_and_set([delivery.pk for delivery in able[:room]], now, using=using)
@@ -188,9 +220,11 @@ def _take(
 
 
 def _sort_out(
-    candidates: Sequence[Delivery], endpoint: ClientEndpoint, now: datetime, *, using: str
-) -> tuple[list[Delivery], int]:
+    candidates: Sequence[Candidate], endpoint: ClientEndpoint, now: datetime, *, using: str
+) -> tuple[list[Candidate], int]:
     """Those that may be sent, and how many others were ended: made pointless by a newer state, or out of time."""
+    if not candidates:
+        return [], 0
     chosen: list[int] = []
     giving_way: list[int] = []
     for line, confirmed in _lines({delivery.profile_id for delivery in candidates}, endpoint, now, using=using):
@@ -199,28 +233,35 @@ def _sort_out(
         if verdict.next_id is not None:
             chosen.append(verdict.next_id)
     able = [delivery for delivery in candidates if delivery.pk in {*chosen}]
-    over = [delivery.pk for delivery in able if delivery.is_run_over(endpoint.policy, now)]
+    over = [delivery.pk for delivery in able if is_run_over(delivery.run_started_at, endpoint.policy, now)]
     ended = cancel(giving_way, DeliveryReason.SUPERSEDED, now, using=using) + _give_up(over, now, using=using)
     return [delivery for delivery in able if delivery.pk not in {*over}], ended
 
 
-def _candidates(worker: Worker, endpoint: ClientEndpoint, room: int, now: datetime, *, using: str) -> list[Delivery]:
+def _candidates(worker: Worker, endpoint: ClientEndpoint, room: int, now: datetime, *, using: str) -> list[Candidate]:
     """Due deliveries that no older one of their pair holds back: live updates first, then retries, then resends."""
-    elders = Delivery.objects.using(using).filter(
-        Q(position__lt=OuterRef("position")) | Q(position=OuterRef("position"), pk__lt=OuterRef("pk")),
-        _holds_back(endpoint.ordering),
-        endpoint=endpoint,
-        profile=OuterRef("profile"),
-    )
-    found: list[Delivery] = []
+    found: list[Candidate] = []
     # More than there is room for, because some of them will turn out to give way.
     wanted = room * 2 if endpoint.ordering == Ordering.LATEST_ONLY else room
-    for priority in Priority.values:
+    for priority in Priority:
         if len(found) < wanted:
-            due = _due(Delivery.objects.using(using).filter(endpoint=endpoint, priority=priority), worker, now)
-            free = due.filter(~Exists(elders), profile__isnull=False).order_by("next_attempt_at", "pk")
-            found += free[: wanted - len(found)]
+            parts = using, priority, endpoint.ordering, worker.alone
+            free = _free(*parts) if worker.only is None else _free.__wrapped__(*parts, worker.only)
+            found += [Candidate(*row) for row in free.fetch(endpoint.pk, now, limit=wanted - len(found))]
     return found
+
+
+@lru_cache(maxsize=64)
+def _free(using: str, priority: Priority, ordering: str, alone: bool, only: Collection[int] | None = None) -> Compiled:
+    deliveries = Delivery.objects.using(using).filter(endpoint=ID)
+    elders = deliveries.filter(
+        Q(position__lt=OuterRef("position")) | Q(position=OuterRef("position"), pk__lt=OuterRef("pk")),
+        _holds_back(ordering),
+        profile=OuterRef("profile"),
+    )
+    due = _due(deliveries.filter(priority=priority.value), MOMENT, alone=alone, only=only)
+    free = due.filter(~Exists(elders), profile__isnull=False).order_by("next_attempt_at", "pk")
+    return Compiled(free.values_list("pk", "profile_id", "run_started_at"), ID, MOMENT, using=using)
 
 
 def _holds_back(ordering: str) -> Q:
@@ -234,21 +275,27 @@ def _holds_back(ordering: str) -> Q:
 
 
 def _lines(
-    profile_ids: Collection[int | None], endpoint: ClientEndpoint, now: datetime, *, using: str
+    profile_ids: Collection[int], endpoint: ClientEndpoint, now: datetime, *, using: str
 ) -> Iterable[tuple[list[Place], int]]:
-    confirmed = Confirmation.objects.filter(endpoint=endpoint, profile=OuterRef("profile")).values("sequence")
-    live = Delivery.objects.using(using).filter(endpoint=endpoint, profile__in=profile_ids).live()
     lines: dict[int, list[Place]] = defaultdict(list)
     confirmed_by_profile: dict[int, int] = {}
-    rows = live.annotate(confirmed=Subquery(confirmed)).values_list(
-        "profile_id", "pk", "position", "push__sequence", "status", "next_attempt_at", "run_attempts", "confirmed"
-    )
+    rows = _live(using).fetch(endpoint.pk, [*profile_ids])
     for profile_id, pk, position, sequence, status, next_attempt_at, run_attempts, accepted in rows:
         due = next_attempt_at is not None and next_attempt_at <= now
         sending = status == DeliveryStatus.SENDING
         lines[profile_id].append(Place(pk, position, sequence is not None, sending, due, run_attempts))
         confirmed_by_profile[profile_id] = accepted or 0
     return [(line, confirmed_by_profile[profile_id]) for profile_id, line in lines.items()]
+
+
+@lru_cache(maxsize=8)
+def _live(using: str) -> Compiled:
+    confirmed = Confirmation.objects.filter(endpoint=ID, profile=OuterRef("profile")).values("sequence")
+    live = Delivery.objects.using(using).filter(endpoint=ID, profile__in=IDS).live()
+    rows = live.annotate(confirmed=Subquery(confirmed)).values_list(
+        "profile_id", "pk", "position", "push__sequence", "status", "next_attempt_at", "run_attempts", "confirmed"
+    )
+    return Compiled(rows, ID, IDS, using=using)
 
 
 def _give_up(delivery_ids: Collection[int], now: datetime, *, using: str) -> int:
@@ -273,17 +320,35 @@ def cancel(delivery_ids: Collection[int], reason: DeliveryReason, now: datetime,
     )
 
 
-def _compare_and_set(delivery_ids: Collection[int], now: datetime, *, using: str) -> list[Delivery]:
+# Not through the ORM, for the same reason as above.
+_SET = (
+    "UPDATE {table} SET status = 'sending', lease_token = %s, leased_until = %s, next_attempt_at = NULL, "
+    "dialled_at = NULL, claims_made = claims_made + 1 WHERE status = 'pending' AND id IN ({ids})"
+)
+
+
+def _compare_and_set(delivery_ids: Sequence[int], now: datetime, *, using: str) -> list[Delivery]:
     if not delivery_ids:
         return []
+    connection = connections[using]
     token = uuid.uuid4()
-    Delivery.objects.using(using).filter(pk__in=delivery_ids, status=DeliveryStatus.PENDING).update(
-        status=DeliveryStatus.SENDING,
-        lease_token=token,
-        leased_until=now + lease_time(),
-        next_attempt_at=None,
-        dialled_at=None,
-        claims_made=F("claims_made") + 1,
+    given = Delivery._meta.get_field("lease_token").get_db_prep_value(token, connection)
+    until = connection.ops.adapt_datetimefield_value(now + lease_time())
+    sql = _SET.format(
+        table=connection.ops.quote_name(Delivery._meta.db_table), ids=", ".join(["%s"] * len(delivery_ids))
     )
-    mine = Delivery.objects.using(using).filter(pk__in=delivery_ids, lease_token=token)
-    return sorted(mine.select_related("push"), key=lambda delivery: list(delivery_ids).index(delivery.pk))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [given, until, *delivery_ids])
+    columns = len(Delivery._meta.concrete_fields)
+    mine: dict[int, Delivery] = {}
+    for row in _with_pushes(using).fetch([*delivery_ids]):
+        delivery = instance(Delivery, row[:columns], using=using)
+        if delivery.lease_token == token:
+            delivery.push = instance(Push, row[columns:], using=using)
+            mine[delivery.pk] = delivery
+    return [mine[pk] for pk in delivery_ids if pk in mine]
+
+
+@lru_cache(maxsize=8)
+def _with_pushes(using: str) -> Compiled:
+    return Compiled(Delivery.objects.filter(pk__in=IDS).select_related("push"), IDS, using=using)

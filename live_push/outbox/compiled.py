@@ -1,44 +1,69 @@
 """A SELECT of the ORM that is compiled once and run many times.
 
-Django compiles a query anew each time it runs. For the wide one that reads a snapshot that takes longer than the
-database does, and it would be paid by every save of a profile.
+Django compiles a query anew each time it runs. For one that every save of a profile runs, or every batch of a worker,
+that takes longer than the database does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
-# Two of them, so that the list is told from any other parameter of the query.
-_MARKS = (-1, -2)
+ID: Final = -9_000_000_001
+IDS: Final = (-9_000_000_002, -9_000_000_003)
+MOMENT: Final = datetime(1, 2, 3, tzinfo=UTC)
+"""What stands in a queryset for a value that is given when it runs. Two ids, so that a list is told from one."""
+
+M = TypeVar("M", bound=Model)
+
+_PLACE = re.compile(r"(?<!%)%s")
 
 
-class CompiledRows:
-    """The rows of ``queryset.filter(pk__in=…).values(…)`` as dicts, for one database.
+class Compiled:
+    """The rows of a queryset, for one database. ``holes`` are those of the values above that occur in it."""
 
-    The queryset must not depend on anything but its ids.
-    """
-
-    def __init__(self, queryset: QuerySet[Any, Any], *, using: str) -> None:
-        query = queryset.using(using).filter(pk__in=_MARKS).order_by().query
-        compiler = query.get_compiler(using=using)
-        sql, parameters = compiler.as_sql()
+    def __init__(self, queryset: QuerySet[Any, Any], *holes: object, using: str) -> None:
         self.using = using
-        self.names = list(query.selected or [*query.values_select, *query.annotation_select])
-        self._before = list(parameters[: parameters.index(_MARKS[0])])
-        self._after = list(parameters[parameters.index(_MARKS[1]) + 1 :])
-        self._head, self._tail = sql.split("IN (%s, %s)")
-        self._compiler = compiler
-        self._converters = compiler.get_converters([expression for expression, _sql, _alias in compiler.select])
+        query = queryset.using(using).query
+        # Of a queryset of values.
+        self.names = list(query.selected or ())
+        self._compiler = query.get_compiler(using=using)
+        sql, parameters = self._compiler.as_sql()
+        # The second of two ids and the comma before it are part of the list's hole.
+        pairs = zip(_PLACE.split(sql), [*parameters, None], strict=True)
+        places = [(piece, value) for piece, value in pairs if value != IDS[1]]
+        self._pieces = [piece for piece, _value in places]
+        self._parameters = [value for _piece, value in places[:-1]]
+        marks = [IDS[0] if hole is IDS else self._adapted(hole) for hole in holes]
+        self._holes = {place: marks.index(value) for place, value in enumerate(self._parameters) if value in marks}
+        self._converters = self._compiler.get_converters([expression for expression, *_ in self._compiler.select])
 
-    def fetch(self, ids: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """The rows of these ids: one statement."""
-        places = ", ".join(["%s"] * len(ids)) or "NULL"
+    def fetch(self, *values: Any, limit: int | None = None) -> Sequence[Sequence[Any]]:
+        """The rows, with these values in the holes: one statement."""
+        sql, parameters = self._pieces[0], []
+        for place, (parameter, piece) in enumerate(zip(self._parameters, self._pieces[1:], strict=True)):
+            given = values[self._holes[place]] if place in self._holes else parameter
+            some = [*given] if isinstance(given, (list, set)) else [self._adapted(given)]
+            sql += (", ".join(["%s"] * len(some)) or "NULL") + piece
+            parameters += some
+        if limit is not None:
+            sql, parameters = f"{sql} LIMIT %s", [*parameters, limit]
         with connections[self.using].cursor() as cursor:
-            cursor.execute(f"{self._head}IN ({places}){self._tail}", [*self._before, *ids, *self._after])
+            cursor.execute(sql, parameters)
             rows = cursor.fetchall()
-        for row in self._compiler.apply_converters(rows, self._converters):
-            yield dict(zip(self.names, row, strict=True))
+        return list(self._compiler.apply_converters(rows, self._converters)) if self._converters else rows
+
+    def _adapted(self, value: Any) -> Any:
+        if isinstance(value, datetime):
+            return connections[self.using].ops.adapt_datetimefield_value(value)
+        return value
+
+
+def instance(model: type[M], row: Sequence[Any], *, using: str) -> M:
+    """The row of a queryset of whole instances, as one."""
+    return model.from_db(using, [field.attname for field in model._meta.concrete_fields], row)

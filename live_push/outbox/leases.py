@@ -15,6 +15,7 @@ from live_push.delivery import retry
 from live_push.delivery.result import ErrorCode, Result
 from live_push.models import Attempt, AttemptTrigger, Delivery, DeliveryReason, DeliveryStatus, EndpointHealth, Priority
 from live_push.models.clock import DbNow, db_now
+from live_push.models.deliveries import is_run_over
 from live_push.models.locking import locked
 
 from . import allowance, failures
@@ -35,7 +36,8 @@ def start(deliveries: Sequence[Delivery], *, using: str) -> list[Delivery]:
     by_token: dict[UUID | None, list[Delivery]] = {}
     now = db_now(using)
     for delivery in deliveries:
-        if delivery.run_started_at is None or not delivery.is_run_over(delivery.endpoint.policy, now):
+        started_at = delivery.run_started_at
+        if started_at is None or not is_run_over(started_at, delivery.endpoint.policy, now):
             by_token.setdefault(delivery.lease_token, []).append(delivery)
     outlives = now + timedelta(seconds=conf.current().TOTAL_TIMEOUT_SECONDS)
     for token, some in by_token.items():

@@ -16,7 +16,7 @@ from live_push.contract import payload
 from live_push.exceptions import PayloadError
 from live_push.models import UserProfile, clock
 
-from .compiled import CompiledRows
+from .compiled import IDS, Compiled
 
 logger = logging.getLogger("live_push.outbox")
 
@@ -40,11 +40,10 @@ def read(profile_ids: Sequence[int], *, using: str) -> dict[int, Mapping[str, An
     Read back instead of taken from the instance: with ``update_fields`` or ``F()`` what is in memory is not what was
     written.
     """
-    columns = _serializer().columns
-    if clock.is_stopped():
-        rows = UserProfile.objects.using(using).filter(pk__in=profile_ids).snapshot_rows(columns).order_by()
-    else:
-        rows = _compiled(using, tuple(columns)).fetch(profile_ids)
+    columns = tuple(_serializer().columns)
+    # A clock that is stopped is part of the query's text.
+    select = (_select.__wrapped__ if clock.is_stopped() else _select)(using, columns)
+    rows = [dict(zip(select.names, row, strict=True)) for row in select.fetch([*profile_ids])]
     return {row["id"]: row for row in rows}
 
 
@@ -97,8 +96,9 @@ def _serializer() -> payload.ProfilePayload:
 
 
 @lru_cache(maxsize=8)
-def _compiled(using: str, columns: tuple[str, ...]) -> CompiledRows:
-    return CompiledRows(UserProfile.objects.snapshot_rows(columns), using=using)
+def _select(using: str, columns: tuple[str, ...]) -> Compiled:
+    rows = UserProfile.objects.filter(pk__in=IDS).snapshot_rows(columns).order_by()
+    return Compiled(rows, IDS, using=using)
 
 
 @lru_cache(maxsize=8)

@@ -62,7 +62,9 @@ def the_cap_holds(wire: Wire, caps: dict[int, int]) -> None:
     for health in EndpointHealth.objects.all():
         now = db_now("default").timestamp()
         leased = sum(slots for slots, until in health.slots.values() if until > now)
-        assert leased <= caps[health.pk], f"{leased} places leased, {caps[health.pk]} allowed"
+        # A worker that overslept holds places for requests that ended meanwhile, until it learns so.
+        overslept = [flight for flight in wire.decided if flight.pair[0] == health.pk and not flight.is_honoured]
+        assert leased <= caps[health.pk] + len(overslept), f"{leased} places leased, {caps[health.pk]} allowed"
 
 
 def nothing_older_starts_after_newer_was_accepted(flight: Flight) -> None:
