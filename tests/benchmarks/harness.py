@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Row:
         return median(self.ratios) if self.ratios else None
 
     @property
+    def rounds(self) -> int:
+        """How many values each side has."""
+        return min(map(len, self.sides.values()))
+
+    @property
     def verdict(self) -> str:
         """Whether the goal is met."""
         if not self.goal or self.ratio is None:
@@ -58,9 +65,9 @@ class Row:
         return asdict(self)
 
 
-def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def alternate(sides: Mapping[str, Callable[[], Value]], rounds: int) -> dict[str, list[Value]]:
     """Run the sides in turn, each round beginning with another one, so that a slow minute hits them all."""
-    values: dict[str, list[float]] = {name: [] for name in sides}
+    values: dict[str, list[Value]] = {name: [] for name in sides}
     names = list(sides)
     for number in range(rounds):
         shift = number % len(names)

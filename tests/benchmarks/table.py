@@ -9,14 +9,13 @@ from .harness import Row
 
 
 def table(rows: Iterable[Row]) -> str:
-    lines = ["| What | Database | Sides (median) | Ratio (spread) | Goal | |", "|---|---|---|---|---|---|"]
+    lines = ["| What | Database | Sides (median) | Ratio (spread) | Rounds | Goal | |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         sides = "; ".join(f"{side} {_short(median(values))}" for side, values in row.sides.items())
         spread = f"**{row.ratio:.2f}** ({min(row.ratios):.2f} to {max(row.ratios):.2f})" if row.ratios else ""
         note = f" ({row.note})" if row.note else ""
-        lines.append(
-            f"| {row.what}{note} | {row.database} | {sides} {row.unit} | {spread} | {row.goal} | {row.verdict} |"
-        )
+        measured = f"{row.what}{note} | {row.database} | {sides} {row.unit} | {spread} | {row.rounds}"
+        lines.append(f"| {measured} | {row.goal} | {row.verdict} |")
     return "\n".join(lines)
 
 

@@ -34,9 +34,9 @@ def test_each_side_begins_a_round_in_turn() -> None:
     assert "".join(order) == "abcbcacab"
 
 
-def test_the_table_shows_medians_and_the_spread() -> None:
+def test_the_table_shows_medians_the_spread_and_the_rounds() -> None:
     assert table([ROW]).splitlines()[-1] == (
-        "| worker / bare |  | worker 80; bare 100 1/s | **0.80** (0.60 to 0.90) | ≥ 0.75 | met |"
+        "| worker / bare |  | worker 80; bare 100 1/s | **0.80** (0.60 to 0.90) | 3 | ≥ 0.75 | met |"
     )
 
 
