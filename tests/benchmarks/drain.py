@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -18,7 +19,7 @@ IN_FLIGHT = 8
 def measure(bench: Bench) -> Iterator[Row]:
     number = bench.scaled(5000, 20)
     ids = world.members(number)
-    cpu: dict[str, float] = {}
+    cpu: dict[str, list[float]] = defaultdict(list)
     with world.client() as client:
         kinds = ("transport", "session", "aiohttp", "pycurl") if bench.database == "sqlite" else ("transport",)
         sides: dict[str, Callable[[], float]] = {
@@ -29,11 +30,11 @@ def measure(bench: Bench) -> Iterator[Row]:
         values = alternate(sides, bench.rounds)
     yield Row("drain, one worker / bare loop of the same client", "1/s", values, goal="≥ 0.75")
     yield Row("drain, two workers / one", "1/s", {side: values[side] for side in ("two workers", "one worker")})
-    milliseconds = {side: [seconds / number * 1000] for side, seconds in cpu.items() if side != "two workers"}
-    yield Row("CPU of a delivery, worker / bare loop", "ms", milliseconds)
+    milliseconds = {side: [seconds / number * 1000 for seconds in cpu[side]] for side in sides}
+    yield Row("CPU of a delivery, one worker / bare loop", "ms", milliseconds)
 
 
-def drain(client: Receiver, ids: list[int], number_of_workers: int, cpu: dict[str, float]) -> float:
+def drain(client: Receiver, ids: list[int], number_of_workers: int, cpu: dict[str, list[float]]) -> float:
     """Deliveries a second, from the first answer to the last."""
     world.endpoints(f"{client.url}/push", in_flight=IN_FLIGHT)
     with world.workers(number_of_workers) as pids:
@@ -42,17 +43,18 @@ def drain(client: Receiver, ids: list[int], number_of_workers: int, cpu: dict[st
         world.go()
         receipts = client.wait_for(len(ids))
         world.all_settled()
-        cpu["one worker" if number_of_workers == 1 else "two workers"] = sum(map(world.cpu_seconds, pids)) - before
+        used = sum(map(world.cpu_seconds, pids)) - before
+        cpu["one worker" if number_of_workers == 1 else "two workers"].append(used)
     check_complete(receipts, set(ids))
     return per_second(receipts)
 
 
-def bare(client: Receiver, kind: str, number: int, cpu: dict[str, float]) -> float:
+def bare(client: Receiver, kind: str, number: int, cpu: dict[str, list[float]]) -> float:
     """Requests a second of a client library alone, with as many in flight."""
     arguments = [kind, f"{client.url}/push", str(number), str(IN_FLIGHT)]
     command = [sys.executable, "-m", "tests.benchmarks.bare", *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)  # noqa: S603
-    cpu[f"bare {kind}"] = float(done.stdout)
+    cpu[f"bare {kind}"].append(float(done.stdout))
     receipts = client.wait_for(number)
     check_complete(receipts, set(range(1, number + 1)))
     return per_second(receipts)
