@@ -17,7 +17,7 @@ from .plot import draw
 from .table import table
 
 ALL = ("sqlite", "postgresql", "mariadb")
-MEASUREMENTS = {"saves": ALL, "drain": ALL}
+MEASUREMENTS = {"saves": ALL, "drain": ALL, "payload": ("sqlite",)}
 """On which databases each is measured; a module's name below this package."""
 
 
