@@ -17,7 +17,12 @@ from .plot import draw
 from .table import table
 
 ALL = ("sqlite", "postgresql", "mariadb")
-MEASUREMENTS = {"saves": ALL, "drain": ALL, "payload": ("sqlite",)}
+MEASUREMENTS = {
+    "saves": ALL,
+    "drain": ALL,
+    "payload": ("sqlite",),
+    "claims": ALL,
+}
 """On which databases each is measured; a module's name below this package."""
 
 
