@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "drain": ALL,
     "payload": ("sqlite",),
     "claims": ALL,
+    "latency": ALL,
 }
 """On which databases each is measured; a module's name below this package."""
 

@@ -10,21 +10,21 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from live_push.contract import encoding, sample
 
 
-def bodies(number: int) -> list[tuple[bytes, dict[str, str]]]:
+def bodies(members: Iterable[int]) -> list[tuple[bytes, dict[str, str]]]:
     snapshot = sample.sample()
     return [
         (
             encoding.encode({**snapshot, "id": member}),
             {"Content-Type": "application/json", "webhook-id": str(uuid.uuid4()), "User-Agent": "bare"},
         )
-        for member in range(1, number + 1)
+        for member in members
     ]
 
 
@@ -108,7 +108,7 @@ KINDS: dict[str, Callable[..., Any]] = {
 
 if __name__ == "__main__":
     kind, address, number, in_flight = sys.argv[1:]
-    made = bodies(int(number))
+    made = bodies(range(1, int(number) + 1))
     if kind == "transport":
         import django
 

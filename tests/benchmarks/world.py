@@ -79,10 +79,10 @@ def go() -> None:
     Delivery.objects.filter(status="pending").update(next_attempt_at=db_now("default"))
 
 
-def all_settled(*, seconds: float = 60) -> None:
-    """Wait until every delivery has succeeded."""
+def all_settled(*, seconds: float = 60, **which: object) -> None:
+    """Wait until every delivery has succeeded, or every one of these."""
     until = time.monotonic() + seconds
-    while Delivery.objects.exclude(status="succeeded").exists():
+    while Delivery.objects.filter(**which).exclude(status="succeeded").exists():
         if time.monotonic() > until:
             raise TimeoutError("Some deliveries have not succeeded.")
         time.sleep(0.05)
