@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "payload": ("sqlite",),
     "claims": ALL,
     "latency": ALL,
+    "sick": ALL,
 }
 """On which databases each is measured; a module's name below this package."""
 
