@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "claims": ALL,
     "latency": ALL,
     "sick": ALL,
+    "slow": ALL,
 }
 """On which databases each is measured; a module's name below this package."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 import uuid
@@ -105,6 +106,13 @@ KINDS: dict[str, Callable[..., Any]] = {
     "aiohttp": by_aiohttp,
     "pycurl": by_pycurl,
 }
+
+
+def in_a_process_of_its_own(kind: str, url: str, number: int, in_flight: int) -> float:
+    """Make so many requests; returns the CPU seconds that they took."""
+    command = [sys.executable, "-m", "tests.benchmarks.bare", kind, url, str(number), str(in_flight)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)  # noqa: S603
+
 
 if __name__ == "__main__":
     kind, address, number, in_flight = sys.argv[1:]

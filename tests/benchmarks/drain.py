@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from . import world
+from .bare import in_a_process_of_its_own
 from .harness import Bench, Row, alternate
 from .receiver import Receiver, check_complete, per_second
 
@@ -51,10 +49,7 @@ def drain(client: Receiver, ids: list[int], number_of_workers: int, cpu: dict[st
 
 def bare(client: Receiver, kind: str, number: int, cpu: dict[str, list[float]]) -> float:
     """Requests a second of a client library alone, with as many in flight."""
-    arguments = [kind, f"{client.url}/push", str(number), str(IN_FLIGHT)]
-    command = [sys.executable, "-m", "tests.benchmarks.bare", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)  # noqa: S603
-    cpu[f"bare {kind}"].append(float(done.stdout))
+    cpu[f"bare {kind}"].append(in_a_process_of_its_own(kind, f"{client.url}/push", number, IN_FLIGHT))
     receipts = client.wait_for(number)
     check_complete(receipts, set(range(1, number + 1)))
     return per_second(receipts)

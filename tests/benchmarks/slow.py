@@ -1,0 +1,80 @@
+"""Receivers that take their time: how much of what may be under way a worker keeps under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from . import world
+from .bare import in_a_process_of_its_own
+from .harness import Bench, Row, alternate
+from .receiver import Receipt, Receiver, check_complete
+
+IN_FLIGHT = 500
+THREADS = IN_FLIGHT * 4 // 3 + 1
+"""A quarter of a worker's threads is for endpoints that have nothing under way; here is only one endpoint."""
+
+GOALS = {0: "", 50: "", 200: "≥ 0.9"}
+"""What share is to be under way, by the milliseconds that the receiver takes."""
+
+MOST_MB = 300
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one round; a bare loop's memory isn't looked at."""
+
+    per_second: float
+    peak_mb: float = 0.0
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    in_flight = bench.scaled(IN_FLIGHT, 10)
+    ids = world.members(in_flight * 10)
+    for delay_ms, goal in GOALS.items():
+        with world.client(delay_ms=delay_ms) as client:
+            sides = {
+                "worker": partial(_worker, client, ids, in_flight),
+                "bare loop": partial(_bare, client, len(ids), in_flight),
+            }
+            figures = alternate(sides, bench.rounds)
+        yield from _rows(figures["worker"], figures["bare loop"], in_flight, delay_ms, goal)
+
+
+def _rows(worker: list[Figures], bare: list[Figures], in_flight: int, delay_ms: int, goal: str) -> Iterator[Row]:
+    rates = {"worker": [figures.per_second for figures in worker]}
+    bare_rates = {"bare loop of the same client": [figures.per_second for figures in bare]}
+    where = f"receiver that takes {delay_ms} ms, {in_flight} in flight"
+    if delay_ms:
+        all_busy = {f"{in_flight} always under way": [in_flight / delay_ms * 1000] * len(worker)}
+        yield Row(f"{where}: busy share of the worker", "1/s", {**rates, **all_busy, **bare_rates}, goal=goal)
+    yield Row(f"{where}: worker / bare loop", "1/s", {**rates, **bare_rates})
+    peaks = {"worker": [figures.peak_mb for figures in worker], f"{MOST_MB} MB": [float(MOST_MB)] * len(worker)}
+    yield Row(f"{where}: peak memory of the worker / {MOST_MB} MB", "MB", peaks, goal="≤ 1")
+
+
+def _worker(client: Receiver, ids: list[int], in_flight: int) -> Figures:
+    world.endpoints(f"{client.url}/push", in_flight=in_flight)
+    with world.workers(threads=THREADS) as (pid,):
+        world.fill_outbox(ids)
+        world.go()
+        receipts = client.wait_for(len(ids))
+        world.all_settled()
+        peak = world.memory_mb(pid, "VmHWM")
+    check_complete(receipts + client.take(), set(ids))
+    return Figures(_per_second(receipts, in_flight), peak)
+
+
+def _bare(client: Receiver, number: int, in_flight: int) -> Figures:
+    in_a_process_of_its_own("transport", f"{client.url}/push", number, in_flight)
+    receipts = client.wait_for(number)
+    check_complete(receipts, set(range(1, number + 1)))
+    return Figures(_per_second(receipts, in_flight))
+
+
+def _per_second(receipts: list[Receipt], in_flight: int) -> float:
+    """Requests a second, once all connections stand and have been used."""
+    moments = sorted(receipt.at for receipt in receipts)
+    first = 2 * in_flight
+    return (len(moments) - first) / (moments[-1] - moments[first - 1])
