@@ -28,19 +28,24 @@ MEASUREMENTS = {
 }
 """On which databases each is measured; a module's name below this package."""
 
+ONLY_BY_NAME = {"memory": ("sqlite", "postgresql")}
+"""Those that take too long to be run with the others."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"Of {', '.join(MEASUREMENTS)}; default: all.")
+    names = f"Of {', '.join(MEASUREMENTS)}; default: all. And {', '.join(ONLY_BY_NAME)}."
+    parser.add_argument("names", nargs="*", metavar="NAME", help=names)
     parser.add_argument("--database", action="append", choices=("sqlite", "postgresql", "mariadb"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="Tiny numbers: shows that it works, measures nothing.")
+    parser.add_argument("--minutes", type=float, default=60, help="How long memory is watched.")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="Where the figures are kept.")
     parser.add_argument("--svg", type=Path, default=Path("benchmarks.svg"), help="Where the plot goes.")
     options = parser.parse_args()
     kept = json.loads(options.json.read_text()) if options.json.exists() else {"rows": []}
     for name in options.names or list(MEASUREMENTS):
-        for database in MEASUREMENTS[name]:
+        for database in {**MEASUREMENTS, **ONLY_BY_NAME}[name]:
             if not options.database or database in options.database:
                 new = in_a_process_of_its_own(name, database, options)
                 seen = {(row["what"], row["database"]) for row in new}
@@ -54,7 +59,7 @@ def main() -> None:
 def in_a_process_of_its_own(name: str, database: str, options: argparse.Namespace) -> list[dict[str, object]]:
     """The rows of one measurement; each has its own Django and its own database."""
     with tempfile.NamedTemporaryFile() as result:
-        arguments = [name, database, str(options.rounds), str(int(options.quick)), result.name]
+        arguments = [name, database, str(options.rounds), str(int(options.quick)), result.name, str(options.minutes)]
         subprocess.run([sys.executable, "-m", "tests.benchmarks.one", *arguments], check=True)  # noqa: S603
         rows: list[dict[str, object]] = json.loads(Path(result.name).read_text())
     return rows

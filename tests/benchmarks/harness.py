@@ -17,6 +17,7 @@ class Bench:
     database: str
     rounds: int = 5
     quick: bool = False
+    minutes: float = 60
 
     def scaled(self, number: int, tiny: int) -> int:
         return tiny if self.quick else number

@@ -1,4 +1,4 @@
-"""One measurement on one database: ``python -m tests.benchmarks.one NAME DATABASE ROUNDS QUICK RESULT``."""
+"""One measurement on one database: ``python -m tests.benchmarks.one NAME DATABASE ROUNDS QUICK RESULT [MINUTES]``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .harness import Bench
 from .place import place
 
 
-def main(name: str, database: str, rounds: str, quick: str, result: str) -> None:
-    bench = Bench(database, int(rounds), bool(int(quick)))
+def main(name: str, database: str, rounds: str, quick: str, result: str, minutes: str = "60") -> None:
+    bench = Bench(database, int(rounds), bool(int(quick)), float(minutes))
     with place(database):
         # Only now, because models can't be imported before.
         measure = importlib.import_module(f"tests.benchmarks.{name}").measure
