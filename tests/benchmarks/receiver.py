@@ -144,11 +144,11 @@ def receiving(certificate: str, *, delay_ms: float = 0) -> Iterator[Receiver]:
 
 
 def check_complete(receipts: list[Receipt], members: set[int], *, each: int = 1) -> None:
-    """Raise unless every member came exactly so often: nothing missing, nothing twice."""
+    """Raise unless every member came exactly so often: nothing missing, nothing twice, nobody else."""
     counts: dict[int, int] = {}
     for receipt in receipts:
         counts[receipt.member] = counts.get(receipt.member, 0) + 1
-    wrong = {member for member in members | set(counts) if counts.get(member, 0) != each}
+    wrong = {member for member in members | set(counts) if counts.get(member, 0) != each * (member in members)}
     if wrong:
         raise AssertionError(f"{len(wrong)} members came not at all or too often, such as {sorted(wrong)[:5]}.")
 
