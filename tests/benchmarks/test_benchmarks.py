@@ -12,7 +12,10 @@ import pytest
 
 from .harness import Row, alternate
 from .plot import draw
+from .receiver import Receipt, check_complete
+from .steady import at_their_times
 from .table import table
+from .trips import percentile
 
 ROOT = Path(__file__).parents[2]
 ROW = Row("worker / bare", "1/s", {"worker": [80.0, 90.0, 60.0], "bare": [100.0, 100.0, 100.0]}, goal="≥ 0.75")
@@ -53,3 +56,84 @@ def test_a_measurement_runs(tmp_path: Path) -> None:
     subprocess.run(command, check=True, cwd=ROOT)  # noqa: S603
     rows = json.loads(result.read_text())
     assert [len(row["ratios"]) for row in rows] == [2, 2, 2, 2]
+
+
+MEASURED = [
+    (
+        "payload",
+        [
+            "payload: snapshot and bytes / bare dict and json.dumps",
+            "payload: snapshot / bare dict",
+            "payload: as recorded: snapshot, bytes and digest / bare dict and json.dumps",
+            "payload: statements for 20 / for 1",
+        ],
+    ),
+    (
+        "claims",
+        [
+            f"{step} in batches of 100 / bare UPDATE of {rows}"
+            for step in ("claims", "settlements")
+            for rows in ("100 rows", "one row")
+        ],
+    ),
+    (
+        "latency",
+        [
+            f"{what} at {rate}/s: {side} / {bare}"
+            for rate in (50, 200)
+            for what, bare in (
+                ("p50 from commit to answer", "2 times bare POST + 10 ms"),
+                ("p99 from commit to answer", "3 times bare POST + 10 ms"),
+                ("p99 from when it was due to save, to answer,", "bare POST"),
+            )
+            for side in ("worker", "autostart")
+        ],
+    ),
+    ("sick", ["p99 of a healthy endpoint at 50/s: beside a sick one / alone"]),
+    (
+        "slow",
+        [
+            f"receiver that takes {delay} ms, 10 in flight: {what}"
+            for delay in (0, 50, 200)
+            for what in ("busy share of the worker", "worker / bare loop", "peak memory of the worker / 300 MB")
+            if delay or what != "busy share of the worker"
+        ],
+    ),
+    ("memory", ["memory of a worker at 20 saves/s: last tenth of 0.0167 minutes / second"]),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "expected"), MEASURED, ids=[name for name, _ in MEASURED])
+def test_a_measurement_gets_each_request_once_and_its_table_names_each_row(
+    name: str, expected: list[str], tmp_path: Path
+) -> None:
+    # It raises where a request was missing or came twice.
+    result = tmp_path / "rows.json"
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.one", name, "sqlite", "1", "1", str(result)]
+    subprocess.run(command, check=True, cwd=ROOT)  # noqa: S603
+    rows = [Row(**row) for row in json.loads(result.read_text())]
+    assert [row.what for row in rows] == expected
+    shown = table(rows).splitlines()[2:]
+    assert all(line.startswith(f"| {what} | sqlite |") for what, line in zip(expected, shown, strict=True))
+    assert all(row.ratios for row in rows)
+
+
+@pytest.mark.parametrize("counts", [{1: 1}, {1: 2, 2: 1}, {1: 1, 2: 1, 3: 1}], ids=["missing", "twice", "unknown"])
+def test_a_side_that_does_not_deliver_each_once_is_no_measurement(counts: dict[int, int]) -> None:
+    receipts = [Receipt("/push", "", 0, member, 0.0) for member, count in counts.items() for _ in range(count)]
+    with pytest.raises(AssertionError, match="1 members came not at all or too often"):
+        check_complete(receipts, {1, 2})
+
+
+def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed() -> None:
+    assert [percentile(range(1, 201), percent) for percent in (50, 99, 100)] == [100, 198, 200]
+    assert percentile([7.0], 99) == 7.0
+
+
+def test_saves_that_are_late_are_made_all_the_same() -> None:
+    made: list[int] = []
+    moments = at_their_times(lambda member: made.append(member) or 1.0, [3, 1, 2], rate=1e6)  # type: ignore[func-returns-value]
+    assert made == [3, 1, 2]
+    assert [at for _, at in moments] == [1.0] * 3
+    assert [due - moments[0][0] for due, _ in moments] == pytest.approx([0, 1e-6, 2e-6], abs=1e-9)
