@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from django.db import connection
 
@@ -103,7 +104,7 @@ def _bare(ids: list[int], batch: int) -> Rates:
     return rates
 
 
-def _per_second(delivery_ids: list[int], batch: int, change: str, *parameters: object) -> float:
+def _per_second(delivery_ids: list[int], batch: int, change: str, *parameters: Any) -> float:
     table = connection.ops.quote_name(Delivery._meta.db_table)
     sql = f"UPDATE {table} SET {change} WHERE id IN ({', '.join(['%s'] * batch)})"  # noqa: S608  (our own words)
     began = time.perf_counter()
