@@ -115,7 +115,7 @@ def test_a_measurement_gets_each_request_once_and_its_table_names_each_row(
     rows = [Row(**row) for row in json.loads(result.read_text())]
     assert [row.what for row in rows] == expected
     shown = table(rows).splitlines()[2:]
-    assert all(line.startswith(f"| {what} | sqlite |") for what, line in zip(expected, shown, strict=True))
+    assert all(line.startswith(f"| {what} ") for what, line in zip(expected, shown, strict=True))
     assert all(row.ratios for row in rows)
 
 
