@@ -28,7 +28,7 @@ def measure(bench: Bench) -> Iterator[Row]:
         values = alternate(sides, bench.rounds)
     yield Row("drain, one worker / bare loop of the same client", "1/s", values, goal="≥ 0.75")
     yield Row("drain, two workers / one", "1/s", {side: values[side] for side in ("two workers", "one worker")})
-    milliseconds = {side: [seconds / number * 1000 for seconds in cpu[side]] for side in sides}
+    milliseconds = {side: [seconds / number * 1000 for seconds in rounds] for side, rounds in cpu.items()}
     yield Row("CPU of a delivery, one worker / bare loop", "ms", milliseconds)
 
 
