@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from django.db import DatabaseError, connections, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db import DatabaseError, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from live_push import conf
 from live_push.delivery import breaker
@@ -40,7 +40,7 @@ from live_push.signals import credentials_changed
 
 from . import allowance, failures
 from .active import active_endpoints
-from .compiled import ID, IDS, MOMENT, Compiled, instance
+from .compiled import ID, IDS, MOMENT, TOKEN, Compiled, instance
 from .line import Place, arrange
 
 logger = logging.getLogger("live_push.outbox")
@@ -320,25 +320,11 @@ def cancel(delivery_ids: Collection[int], reason: DeliveryReason, now: datetime,
     )
 
 
-# Not through the ORM, for the same reason as above.
-_SET = (
-    "UPDATE {table} SET status = 'sending', lease_token = %s, leased_until = %s, next_attempt_at = NULL, "
-    "dialled_at = NULL, claims_made = claims_made + 1 WHERE status = 'pending' AND id IN ({ids})"
-)
-
-
 def _compare_and_set(delivery_ids: Sequence[int], now: datetime, *, using: str) -> list[Delivery]:
     if not delivery_ids:
         return []
-    connection = connections[using]
     token = uuid.uuid4()
-    given = Delivery._meta.get_field("lease_token").get_db_prep_value(token, connection)
-    until = connection.ops.adapt_datetimefield_value(now + lease_time())
-    sql = _SET.format(
-        table=connection.ops.quote_name(Delivery._meta.db_table), ids=", ".join(["%s"] * len(delivery_ids))
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [given, until, *delivery_ids])
+    _set(using).run([*delivery_ids], token, now + lease_time())
     columns = len(Delivery._meta.concrete_fields)
     mine: dict[int, Delivery] = {}
     for row in _with_pushes(using).fetch([*delivery_ids]):
@@ -347,6 +333,20 @@ def _compare_and_set(delivery_ids: Sequence[int], now: datetime, *, using: str) 
             delivery.push = instance(Push, row[columns:], using=using)
             mine[delivery.pk] = delivery
     return [mine[pk] for pk in delivery_ids if pk in mine]
+
+
+@lru_cache(maxsize=8)
+def _set(using: str) -> Compiled:
+    waiting = Delivery.objects.filter(pk__in=IDS, status=DeliveryStatus.PENDING)
+    written = {
+        "status": DeliveryStatus.SENDING.value,
+        "lease_token": TOKEN,
+        "leased_until": MOMENT,
+        "next_attempt_at": None,
+        "dialled_at": None,
+        "claims_made": F("claims_made") + 1,
+    }
+    return Compiled(waiting, IDS, TOKEN, MOMENT, using=using, written=written)
 
 
 @lru_cache(maxsize=8)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import F
+from django.db.models.functions import Coalesce
 
 from live_push import conf
 from live_push.delivery import retry
@@ -19,6 +21,7 @@ from live_push.models.deliveries import is_run_over
 from live_push.models.locking import locked
 
 from . import allowance, failures
+from .compiled import IDS, MOMENT, OTHER_MOMENT, TOKEN, Compiled
 
 logger = logging.getLogger("live_push.outbox")
 
@@ -42,7 +45,7 @@ def start(deliveries: Sequence[Delivery], *, using: str) -> list[Delivery]:
     outlives = now + timedelta(seconds=conf.current().TOTAL_TIMEOUT_SECONDS)
     for token, some in by_token.items():
         ids = [delivery.pk for delivery in some]
-        if _dial(ids, token, now, outlives, using=using) < len(some):
+        if _dial(using).run(ids, token, now, outlives) < len(some):
             mine = Delivery.objects.using(using).filter(pk__in=ids, lease_token=token, dialled_at=now)
             dialled = set(mine.values_list("pk", flat=True))
             some = [delivery for delivery in some if delivery.pk in dialled]
@@ -55,21 +58,16 @@ def start(deliveries: Sequence[Delivery], *, using: str) -> list[Delivery]:
     return started
 
 
-# Not through the ORM, which takes longer to write this than the database to do it, and nothing runs more often.
-_DIAL = (
-    "UPDATE {table} SET dialled_at = %s, attempts_made = attempts_made + 1, run_attempts = run_attempts + 1, "
-    "run_started_at = COALESCE(run_started_at, %s) WHERE lease_token = %s AND leased_until > %s AND id IN ({ids})"
-)
-
-
-def _dial(ids: Sequence[int], token: UUID | None, now: datetime, outlives: datetime, *, using: str) -> int:
-    connection = connections[using]
-    adapt = connection.ops.adapt_datetimefield_value
-    lease_token = Delivery._meta.get_field("lease_token").get_db_prep_value(token, connection)
-    sql = _DIAL.format(table=connection.ops.quote_name(Delivery._meta.db_table), ids=", ".join(["%s"] * len(ids)))
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [adapt(now), adapt(now), lease_token, adapt(outlives), *ids])
-        return int(cursor.rowcount)
+@lru_cache(maxsize=8)
+def _dial(using: str) -> Compiled:
+    mine = Delivery.objects.filter(pk__in=IDS, lease_token=TOKEN, leased_until__gt=OTHER_MOMENT)
+    written = {
+        "dialled_at": MOMENT,
+        "attempts_made": F("attempts_made") + 1,
+        "run_attempts": F("run_attempts") + 1,
+        "run_started_at": Coalesce(F("run_started_at"), MOMENT),
+    }
+    return Compiled(mine, IDS, TOKEN, MOMENT, OTHER_MOMENT, using=using, written=written)
 
 
 def give_back(deliveries: Collection[Delivery], *, using: str) -> int:
