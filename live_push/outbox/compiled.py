@@ -43,7 +43,7 @@ class Compiled:
         # Of a queryset of values.
         self.names = list(query.selected or ())
         if written is not None:
-            query = query.chain(UpdateQuery)  # type: ignore[assignment]
+            query = query.chain(UpdateQuery)
             query.add_update_values(written)  # type: ignore[attr-defined]
         self._compiler = query.get_compiler(using=using)
         sql, parameters = self._compiler.as_sql()
