@@ -1,0 +1,1 @@
+"""Other webhook senders for Django, as sides of the measurements."""

@@ -1,0 +1,1 @@
+"""The event that a host of django-outbound-webhooks declares and fires."""
