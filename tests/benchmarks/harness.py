@@ -12,12 +12,20 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Bench:
-    """What a measurement is asked for. ``quick`` only shows that it works."""
+    """What a measurement is asked for. ``quick`` only shows that it works.
+
+    ``rows``
+        How many rows, where the measurement has so many choices; ``None`` for its own.
+    ``keep``
+        Leave what took long to build, for the next run.
+    """
 
     database: str
     rounds: int = 5
     quick: bool = False
     minutes: float = 60
+    rows: int | None = None
+    keep: bool = False
 
     def scaled(self, number: int, tiny: int) -> int:
         return tiny if self.quick else number

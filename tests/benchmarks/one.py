@@ -1,4 +1,4 @@
-"""One measurement on one database: ``python -m tests.benchmarks.one NAME DATABASE ROUNDS QUICK RESULT [MINUTES]``."""
+"""One measurement: ``python -m tests.benchmarks.one NAME DATABASE ROUNDS QUICK RESULT [MINUTES [ROWS [KEEP]]]``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from .harness import Bench
 from .place import place
 
 
-def main(name: str, database: str, rounds: str, quick: str, result: str, minutes: str = "60") -> None:
-    bench = Bench(database, int(rounds), bool(int(quick)), float(minutes))
+def main(
+    name: str, database: str, rounds: str, quick: str, result: str, minutes: str = "60", rows: str = "", keep: str = "0"
+) -> None:
+    chosen = int(rows) if rows else None
+    bench = Bench(database, int(rounds), bool(int(quick)), float(minutes), chosen, bool(int(keep)))
     with place(database):
         # Only now, because models can't be imported before.
         measure = importlib.import_module(f"tests.benchmarks.{name}").measure
