@@ -29,7 +29,7 @@ MEASUREMENTS = {
 }
 """On which databases each is measured; a module's name below this package."""
 
-ONLY_BY_NAME = {"memory": ("sqlite", "postgresql")}
+ONLY_BY_NAME = {"memory": ("sqlite", "postgresql"), "growth": ("postgresql",)}
 """Those that take too long to be run with the others."""
 
 
@@ -41,7 +41,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="Tiny numbers: shows that it works, measures nothing.")
     parser.add_argument("--minutes", type=float, default=60, help="How long memory is watched.")
-    parser.add_argument("--rows", type=int, help="For resend (default: 100,000).")
+    parser.add_argument("--rows", type=int, help="For resend (default: 100,000) and growth (10,000,000).")
+    parser.add_argument("--keep", action="store_true", help="Leave growth's long log for the next run.")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="Where the figures are kept.")
     parser.add_argument("--svg", type=Path, default=Path("benchmarks.svg"), help="Where the plot goes.")
     options = parser.parse_args()
@@ -62,7 +63,7 @@ def in_a_process_of_its_own(name: str, database: str, options: argparse.Namespac
     """The rows of one measurement; each has its own Django and its own database."""
     with tempfile.NamedTemporaryFile() as result:
         arguments = [name, database, str(options.rounds), str(int(options.quick)), result.name, str(options.minutes)]
-        arguments += [str(options.rows or ""), "0"]
+        arguments += [str(options.rows or ""), str(int(options.keep))]
         subprocess.run([sys.executable, "-m", "tests.benchmarks.one", *arguments], check=True)  # noqa: S603
         rows: list[dict[str, object]] = json.loads(Path(result.name).read_text())
     return rows
