@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from statistics import median
 
 from . import by_celery, world
-from .bare import in_a_process_of_its_own
+from .bare import KINDS, in_a_process_of_its_own
 from .harness import Bench, Row, alternate
 from .peers import outside as peers
 from .receiver import Receiver, check_complete, per_second
@@ -23,7 +24,8 @@ def measure(bench: Bench) -> Iterator[Row]:
     ids = world.members(number)
     cpu: dict[str, list[float]] = defaultdict(list)
     with world.client() as client:
-        kinds = ("transport", "session", "aiohttp", "pycurl") if bench.database == "sqlite" else ("transport",)
+        # Without a database they are the same beside any.
+        kinds = bare_kinds() if bench.database == "sqlite" else ["transport"]
         sides: dict[str, Callable[[], float]] = {
             "one worker": partial(drain, client, ids, 1, cpu),
             **{f"bare {kind}": partial(bare, client, kind, number, cpu) for kind in kinds},
@@ -94,6 +96,14 @@ def drain_of_peer(client: Receiver, ids: list[int], peer: peers.Peer, way: str) 
         receipts = client.wait_for(len(ids))
     check_complete(receipts, set(ids))
     return per_second(receipts)
+
+
+def bare_kinds() -> list[str]:
+    """The client libraries that are installed, our own first; a printed sentence for each other one."""
+    missing = [kind for kind in KINDS if kind in {"aiohttp", "pycurl"} and find_spec(kind) is None]
+    for kind in missing:
+        print(f"{kind} isn't installed and is left out; tests/benchmarks/requirements.txt names it.")  # noqa: T201
+    return [kind for kind in KINDS if kind not in missing]
 
 
 def bare(client: Receiver, kind: str, number: int, cpu: dict[str, list[float]]) -> float:
