@@ -55,8 +55,10 @@ def workers() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Empty the queue."""
+    """Leave nothing of the queue with the broker."""
     if has_broker():
         import redis
 
-        redis.Redis.from_url(BROKER).delete(QUEUE)
+        client = redis.Redis.from_url(BROKER)
+        for key in client.scan_iter(f"*{QUEUE}*"):
+            client.delete(key)
