@@ -63,6 +63,7 @@ STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "static"))
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
+USE_THOUSAND_SEPARATOR = True
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -87,6 +87,13 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
             )
         return text
 
+    def text_of(self, secret: Secret) -> Masked | None:
+        """What a value says, wherever it is bound to; ``None`` where it can't be decrypted. Only to compare it."""
+        try:
+            return self._opened(secret.token)[1] if secret.token is not None else secret.text
+        except SecretUnreadable:
+            return None
+
     @staticmethod
     def _opened(token: str) -> tuple[list[str], Masked]:
         return _unpacked(SECRETS.decrypt(token.removeprefix(TOKEN_PREFIX).encode()))

@@ -218,7 +218,7 @@ class DeliveryAdmin(LivePushAdmin):
             title=deed.label,
             deed=deed,
             plan=plan,
-            button=deed.button % {"count": plan.count},
+            button=deed.button % {"count": words.Count(plan.count)},
             # In one field, because the number of fields of a request is limited.
             chosen=",".join(map(str, chosen)),
             once=once.token(),
@@ -260,7 +260,7 @@ class DeliveryAdmin(LivePushAdmin):
             count = deed.do(ids, using)
         self.note(request, deliveries, deed.label)
         if count:
-            self.message_user(request, str(deed.done % {"count": count}), messages.SUCCESS)
+            self.message_user(request, str(deed.done % {"count": words.Count(count)}), messages.SUCCESS)
         for why, number in plan.left_out:
             sentence = _("%(count)s left out: %(why)s.") % {"count": words.number(number), "why": why}
             self.message_user(request, sentence, messages.WARNING)

@@ -19,6 +19,7 @@ from live_push.delivery import retry, test_push
 from live_push.exceptions import EndpointUrlError, SecretUnreadable
 from live_push.models import AuthMethod, ClientEndpoint
 
+from .credential_age import set_when
 from .words import schedule
 
 HINT_CHARACTERS = 4
@@ -188,16 +189,17 @@ class EndpointFormWithCredentials(EndpointForm):
 
 
 def stored_in_words(endpoint: ClientEndpoint, name: str) -> Any:
-    """Whether a secret is stored, and the hint by which its owner knows it; never the secret."""
+    """Whether and since when a secret is stored, and the hint by which its owner knows it; never the secret."""
     try:
         text = endpoint.reveal(name) if endpoint.pk else None
     except SecretUnreadable:
         return _("Stored, but it can't be read any more. Type it again.")
     if text is None:
         return _("None is stored.")
+    sentences = [set_when(endpoint) or _("One is stored."), _("Leave empty to keep it.")]
     if name == "api_key" and len(text) >= LEAST_TO_HINT_AT:
-        return _("One is stored; it ends in …%(hint)s. Leave empty to keep it.") % {"hint": text[-HINT_CHARACTERS:]}
-    return _("One is stored. Leave empty to keep it.")
+        sentences.insert(1, _("It ends in …%(hint)s.") % {"hint": text[-HINT_CHARACTERS:]})
+    return " ".join(map(str, sentences))
 
 
 def _problem_with(name: str, text: str) -> str:

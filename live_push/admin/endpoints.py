@@ -25,7 +25,7 @@ from live_push.exceptions import EndpointUrlError
 from live_push.models import AuthMethod, ClientEndpoint, Delivery, EndpointHour
 from live_push.models.clock import DbNow
 
-from . import figures, words
+from . import credential_age, figures, words
 from .base import CappedPaginator, LivePushAdmin, may
 from .catching_up import CatchingUp
 from .endpoint_form import EndpointForm, EndpointFormWithCredentials
@@ -158,7 +158,8 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
         if count := endpoint.figures.conflicts:
             more.append(conflicts_in_words(count))
         login = LOGINS[AuthMethod(endpoint.auth_method)]
-        return format_html('{}<br><span class="lp-quiet">{}</span>', login, ", ".join(more))
+        warned = credential_age.warning(endpoint, endpoint.now) or ""
+        return format_html('{} {}<br><span class="lp-quiet">{}</span>', login, warned, ", ".join(more))
 
     # The form
 
@@ -275,16 +276,18 @@ class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LiveP
             is_active=False, disabled_reason=paused_by(request)
         )
         self.note(request, chosen, _("Paused."))
-        said = ngettext("%(count)d endpoint is paused.", "%(count)d endpoints are paused.", len(chosen))
-        self.message_user(request, said % {"count": len(chosen)}, messages.SUCCESS if chosen else messages.WARNING)
+        said = ngettext("%(count)s endpoint is paused.", "%(count)s endpoints are paused.", len(chosen))
+        self.message_user(
+            request, said % {"count": words.number(len(chosen))}, messages.SUCCESS if chosen else messages.WARNING
+        )
 
     def _ask(self, request: HttpRequest, chosen: list[Any]) -> HttpResponse:
-        title = ngettext("Pause %(count)d endpoint?", "Pause %(count)d endpoints?", len(chosen))
+        title = ngettext("Pause %(count)s endpoint?", "Pause %(count)s endpoints?", len(chosen))
         selected = [(helpers.ACTION_CHECKBOX_NAME, endpoint.pk) for endpoint in chosen]
         return self.page(
             request,
             "confirm.html",
-            title=title % {"count": len(chosen)},
+            title=title % {"count": words.number(len(chosen))},
             sentences=[", ".join(endpoint.name for endpoint in chosen), *what_a_pause_means()],
             hidden=[("action", "pause"), ("confirmed", "1"), *selected],
             button=_("Pause"),

@@ -110,7 +110,8 @@ def chart(hours: list[Hour]) -> Any:
 
 def label(moment: datetime) -> str:
     """An hour under the chart."""
-    return date_format(timezone.localtime(moment), "D H:i")
+    local = timezone.localtime(moment)
+    return f"{date_format(local, 'D')} {date_format(local, 'TIME_FORMAT')}"
 
 
 def causes(statistics: EndpointHourQuerySet) -> list[dict[str, Any]]:

@@ -112,18 +112,30 @@ def clock_time(value: datetime | None, now: datetime) -> str:
     if value is None:
         return NOTHING
     local = timezone.localtime(value)
-    pattern = "H:i" if abs(value - now) < timedelta(hours=12) else "Y-m-d H:i"
+    pattern = "TIME_FORMAT" if abs(value - now) < timedelta(hours=12) else "DATETIME_FORMAT"
     return f"{date_format(local, pattern)} {local.tzname()}"
+
+
+def day(value: datetime) -> str:
+    """The day of a moment in the current time zone."""
+    return date_format(timezone.localtime(value), "DATE_FORMAT")
 
 
 def milliseconds(value: int | None) -> str:
     """A duration."""
-    return NOTHING if value is None else _("%(number)s ms") % {"number": number_format(value, force_grouping=True)}
+    return NOTHING if value is None else _("%(number)s ms") % {"number": number(value)}
 
 
-def number(value: int) -> str:
-    """A whole number, grouped as the language has it."""
-    return str(number_format(value, force_grouping=True))
+def number(value: float) -> str:
+    """A number as the language has it, its thousands grouped where the site wants that (USE_THOUSAND_SEPARATOR)."""
+    return str(number_format(value))
+
+
+class Count(int):
+    """A whole number by which a sentence finds its plural, and which it then shows like :func:`number`."""
+
+    def __str__(self) -> str:
+        return number(int(self))
 
 
 def share(value: Share) -> SafeString | str:
@@ -161,8 +173,8 @@ def schedule(policy: retry.Policy) -> str:
 def _span(seconds: float) -> str:
     for size, unit in ((3600, _("h")), (60, _("min"))):
         if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g} {unit}"
-    return _("%(number)s s") % {"number": f"{seconds:g}"}
+            return f"{number(round(seconds / size))} {unit}"
+    return _("%(number)s s") % {"number": number(round(seconds) if seconds == round(seconds) else seconds)}
 
 
 def explained(error_code: str) -> str:

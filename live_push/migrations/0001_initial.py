@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ('username', models.CharField(blank=True, default='', max_length=255, verbose_name='user name')),
                 ('password', live_push.fields.EncryptedTextField(blank=True, bound_to=('uid', 'origin'), editable=False, null=True, verbose_name='password')),
                 ('api_key', live_push.fields.EncryptedTextField(blank=True, bound_to=('uid', 'origin'), editable=False, null=True, verbose_name='API key')),
+                ('credentials_changed_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('signing_secret', live_push.fields.EncryptedTextField(blank=True, bound_to=('uid',), editable=False, null=True, verbose_name='signing secret')),
                 ('previous_signing_secret', live_push.fields.EncryptedTextField(blank=True, bound_to=('uid',), editable=False, null=True, verbose_name='previous signing secret')),
                 ('previous_signing_secret_until', models.DateTimeField(blank=True, editable=False, null=True)),

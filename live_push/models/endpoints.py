@@ -25,6 +25,7 @@ from live_push.fields import EncryptedTextField
 from live_push.ids import as_id
 from live_push.signals import credentials_changed, endpoint_activated
 
+from . import credentials
 from .clock import DbNow
 from .columns import IdField, readable
 from .locking import locked
@@ -89,6 +90,7 @@ class ClientEndpointQuerySet(models.QuerySet["ClientEndpoint"]):
         with transaction.atomic(using=self.db, savepoint=False):
             for endpoint in objs:
                 endpoint.refuse_nonsense()
+                credentials.date(endpoint, {}, using=self.db)
             created = super().bulk_create(objs, *args, **kwargs)
             # Not every database tells the ids.
             rows = self.model._base_manager.using(self.db).filter(uid__in=[endpoint.uid for endpoint in objs])
@@ -138,6 +140,8 @@ class ClientEndpoint(models.Model):
     username = models.CharField(_("user name"), max_length=255, blank=True, default="")
     password = EncryptedTextField(_("password"), bound_to=("uid", "origin"))
     api_key = EncryptedTextField(_("API key"), bound_to=("uid", "origin"))
+    # Of the password or the key: null where none is stored, or since when is not known.
+    credentials_changed_at = models.DateTimeField(null=True, blank=True, editable=False)
     signing_secret = EncryptedTextField(_("signing secret"), bound_to=("uid",))
     previous_signing_secret = EncryptedTextField(_("previous signing secret"), bound_to=("uid",))
     previous_signing_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
@@ -312,13 +316,16 @@ class ClientEndpoint(models.Model):
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):
             rows = ClientEndpoint.objects.using(using).filter(pk=self.pk)
-            was_active = locked(rows).values_list("is_active", flat=True).first()
+            stored = locked(rows).values("is_active", *credentials.CREDENTIALS).first()
+            written = kwargs.get("update_fields")
+            if credentials.date(self, stored or {}, using=using, written=written) and written is not None:
+                kwargs["update_fields"] = {*written, credentials.DATE}
             super().save(*args, **kwargs)
-            if was_active is None:
+            if stored is None:
                 begin_health([self], using=using)
             else:
                 self._note_credentials(using=using)
-                announce_switch(self.pk, was_active=was_active, is_active=self.is_active, using=using)
+                announce_switch(self.pk, was_active=stored["is_active"], is_active=self.is_active, using=using)
 
     def _note_credentials(self, *, using: str) -> None:
         problem = self.credentials_problem()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client, override_settings
 
+from live_push.admin import words
 from live_push.admin.endpoint_form import MAY_BE_WITHHELD
 from live_push.models import ClientEndpoint, Confirmation, Delivery, EndpointHealth, Push
 from live_push.models.clock import db_now, stopped
@@ -134,6 +136,27 @@ class TestCredentials:
         assert "…k9Qa" in page
         assert KEY[:-4] not in page
 
+    def test_a_stored_secret_tells_since_when_and_by_whom(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(api_key_auth=True)
+        address = url("clientendpoint_change", endpoint.pk)
+        today = words.day(endpoint.credentials_changed_at)
+        assert f"Set on {today}. It ends in" in boss.get(address).content.decode()
+        change(boss, endpoint, new_api_key=KEY)
+        change(boss, endpoint, name="another name")
+        assert (
+            f"Set on {today} by boss. It ends in …k9Qa. Leave empty to keep it." in boss.get(address).content.decode()
+        )
+        # Long after whatever the history holds: it was set elsewhere.
+        later = endpoint.credentials_changed_at + timedelta(days=1)
+        ClientEndpoint.objects.update(credentials_changed_at=later)
+        assert f"Set on {words.day(later)}. It ends" in boss.get(address).content.decode()
+
+    def test_a_new_endpoints_secret_was_set_by_who_added_it(self, boss: Client) -> None:
+        made = {"name": "acme", "url": "https://acme.example.com/", "auth_method": "api_key", "new_api_key": KEY}
+        submit(boss, url("clientendpoint_add"), FORM, **made)
+        page = boss.get(url("clientendpoint_change", ClientEndpoint.objects.get().pk)).content.decode()
+        assert "by boss. It ends in …k9Qa." in page
+
     @pytest.mark.parametrize(
         "stored",
         [
@@ -143,7 +166,7 @@ class TestCredentials:
     )
     def test_no_hint_is_given_of_other_secrets(self, boss: Client, stored: dict[str, Any]) -> None:
         page = boss.get(url("clientendpoint_change", ClientEndpointFactory(**stored).pk)).content.decode()
-        assert "One is stored." in page
+        assert "Leave empty to keep it." in page
         assert "k9Qa" not in page
         assert "tery" not in page
 
@@ -442,6 +465,26 @@ class TestList:
         assert "ID conflict" not in self.row(boss)
         deliver(status(200, b'{"third_party_id": "T-1"}'))
         assert "synchronizes the third-party ID, 1 ID conflict in 7 days" in self.row(boss)
+
+    @pytest.mark.parametrize(
+        ("stored", "years", "told"),
+        [
+            pytest.param({}, 0, "no authentication", id="neither login nor signature"),
+            pytest.param({"signing_secret": "whsec_" + "A" * 32}, 0, None, id="a signature proves it too"),
+            pytest.param({"basic": True}, 0, None, id="a fresh password"),
+            pytest.param({"basic": True}, 2, "unchanged for 731 days", id="an old password"),
+            pytest.param({"api_key_auth": True}, 2, "unchanged for 731 days", id="an old key"),
+        ],
+    )
+    def test_a_login_that_is_missing_or_old_is_warned_of_in_words(
+        self, boss: Client, stored: dict[str, Any], years: int, told: str | None
+    ) -> None:
+        with stopped(START):
+            ClientEndpointFactory(**stored)
+        with stopped(START.replace(year=START.year + years)):
+            row = self.row(boss)
+        warned = re.findall(r'<span class="lp-badge lp-warn"><svg.*?</svg> (.*?)</span>', row)
+        assert warned == ([] if told is None else [told])
 
     def test_path_and_query_of_the_url_stay_out(self, boss: Client) -> None:
         ClientEndpointFactory(url="https://acme.example.com/hook?token=T0PSECRET")

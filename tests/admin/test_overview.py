@@ -112,7 +112,7 @@ class TestOverview:
         UserProfileFactory.create_batch(3)
         deliver(status(200, duration_ms=15), status(200, duration_ms=900), status(500, duration_ms=9000))
         (row,) = self.context(boss)["rows"]
-        assert (row["p50"], row["p99"]) == ("≤ 20 ms", "≤ 1,000 ms")
+        assert (row["p50"], row["p99"]) == ("≤ 20 ms", "≤ 1000 ms")
 
     def test_causes_are_counted_and_explained(self, boss: Client) -> None:
         ClientEndpointFactory()

@@ -129,7 +129,7 @@ class TestPage:
         profile = UserProfileFactory()
         api.award_points(profile, 700)
         page = boss.get(url("userprofile_change", profile.pk)).content.decode()
-        assert "700 of the 1,000 points for “Tier 2”." in page
+        assert "700 of the 1000 points for “Tier 2”." in page
         assert '<meter class="lp-meter" min="0" max="1000" value="700"' in page
         api.award_points(profile, 2000)
         assert "<meter" not in boss.get(url("userprofile_change", profile.pk)).content.decode()

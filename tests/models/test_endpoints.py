@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from django.db import IntegrityError, transaction
 from django.test import override_settings
 
 from live_push.models import ClientEndpoint, Delivery, EndpointHealth
+from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
-from tests.support import OK, deliver
+from tests.support import OK, START, deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -201,3 +203,52 @@ def test_a_fixture_brings_the_health_along(tmp_path: Path) -> None:
     ClientEndpoint.objects.all().delete()
     call_command("loaddata", str(fixture), verbosity=0)
     assert EndpointHealth.objects.get().failures_in_row == 7
+
+
+class TestCredentialsDate:
+    def at(self, year: int, endpoint: ClientEndpoint, **changes: Any) -> datetime | None:
+        """Since when the credential has been what it is, after a save in that year."""
+        for name, value in changes.items():
+            setattr(endpoint, name, value)
+        with stopped(START.replace(year=year)):
+            endpoint.save()
+        return ClientEndpoint.objects.get().credentials_changed_at
+
+    def test_it_moves_where_the_secret_becomes_another_one_and_not_otherwise(self) -> None:
+        endpoint = ClientEndpoint(name="crm", url="https://crm.example.com/", auth_method="api_key", api_key=KEY)
+        first, third = START.replace(year=2021), START.replace(year=2025)
+        assert self.at(2021, endpoint) == first
+        assert self.at(2022, endpoint, name="other") == first
+        assert self.at(2023, ClientEndpoint.objects.get(), url="https://new.example.com/", api_key=KEY) == first
+        assert self.at(2024, ClientEndpoint.objects.get()) == first
+        assert self.at(2025, ClientEndpoint.objects.get(), api_key="another") == third
+        assert self.at(2026, ClientEndpoint.objects.defer("api_key").get(), name="again") == third
+        assert self.at(2027, ClientEndpoint.objects.get(), auth_method="none", api_key=None) is None
+
+    def test_it_is_written_with_the_columns_that_a_save_names(self) -> None:
+        endpoint = ClientEndpointFactory(basic=True)
+        endpoint.name, endpoint.password = "other", "new"
+        with stopped(START):
+            endpoint.save(update_fields=["name"])
+            assert ClientEndpoint.objects.get().credentials_changed_at != START
+            endpoint.save(update_fields=["password"])
+        assert ClientEndpoint.objects.get().credentials_changed_at == START
+
+    def test_a_secret_that_could_not_be_read_any_more_is_a_new_one_when_it_is_typed_again(self) -> None:
+        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["a key that is lost one day"]}):
+            ClientEndpointFactory(basic=True)
+        endpoint = ClientEndpoint.objects.get()
+        assert self.at(2027, endpoint) != START.replace(year=2027)
+        assert self.at(2028, endpoint, password="password123") == START.replace(year=2028)
+
+    def test_a_new_encryption_key_leaves_it(self) -> None:
+        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the old one"]}), stopped(START):
+            ClientEndpointFactory(basic=True)
+        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the new one", "the old one"]}):
+            call_command("live_push_rotate_keys", verbosity=0)
+            assert self.at(2027, ClientEndpoint.objects.get()) == START
+
+    def test_many_at_once_get_it_too(self) -> None:
+        with stopped(START):
+            ClientEndpoint.objects.bulk_create([ClientEndpointFactory.build(basic=True), ClientEndpointFactory.build()])
+        assert set(ClientEndpoint.objects.values_list("credentials_changed_at", flat=True)) == {START, None}
