@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
@@ -19,10 +20,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 
 from live_push import conf
 
-from . import figures
+from . import figures, once
 
 if TYPE_CHECKING:
     AdminBase = admin.ModelAdmin[Any]
@@ -92,6 +94,7 @@ class LivePushAdmin(AdminBase):
             "opts": self.opts,
             "media": self.media,
             "has_view_permission": self.has_view_permission(request),
+            "once": once.token(),
             **self.everywhere(),
         }
         return TemplateResponse(request, f"admin/live_push/{template}", {**everywhere, **context})
@@ -110,6 +113,14 @@ class LivePushAdmin(AdminBase):
         if not self.has_view_permission(request, obj):
             raise PermissionDenied
         return obj
+
+    @contextmanager
+    def done_once(self, request: HttpRequest) -> Iterator[bool]:
+        """Whether what a page asked about is to be done; where it was done already, says so."""
+        with once.first_time(request) as first:
+            if not first:
+                self.message_user(request, _("This was confirmed twice; it was done once."), messages.WARNING)
+            yield first
 
     # The history
 

@@ -30,7 +30,8 @@ class CatchingUp(LivePushAdmin):
             "never_sent": UserProfile.objects.never_sent(pk).without_waiting(pk),
         }
         if request.method == "POST" and chosen in lacking:
-            return self._resend(request, endpoint, lacking[chosen])
+            with self.done_once(request) as first:
+                return self._resend(request, endpoint, lacking[chosen]) if first else self.back_to(endpoint)
         counts = {name: members.count() for name, members in lacking.items()}
         return self.page(
             request,

@@ -165,6 +165,7 @@ class DeliveryAdmin(LivePushAdmin):
             "may_see_endpoint": may(request, "view_clientendpoint"),
             "deeds": [deed for deed in DEEDS.values() if may(request, deed.permission) and fits(deed, delivery)],
             "deed_url": self.url("deed", delivery.pk),
+            "once": once.token(),
         }
 
     # The deeds
@@ -221,7 +222,6 @@ class DeliveryAdmin(LivePushAdmin):
             button=deed.button % {"count": words.Count(plan.count)},
             # In one field, because the number of fields of a request is limited.
             chosen=",".join(map(str, chosen)),
-            once=once.token(),
             query=request.GET.urlencode(),
             changelist_url=self.url("changelist"),
             **context,
@@ -253,9 +253,8 @@ class DeliveryAdmin(LivePushAdmin):
     def _do(self, request: HttpRequest, deed: Deed, deliveries: list[Any]) -> None:
         ids, using = [delivery.pk for delivery in deliveries], Delivery.objects.db
         plan = deed.plan(ids, using)
-        with once.first_time(request) as first:
+        with self.done_once(request) as first:
             if not first:
-                self.message_user(request, _("This was confirmed twice; it was done once."), messages.WARNING)
                 return
             count = deed.do(ids, using)
         self.note(request, deliveries, deed.label)

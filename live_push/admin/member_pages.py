@@ -91,12 +91,9 @@ class MemberPages(LivePushAdmin):
         profile = self.found(request, pk, allowed=allowed)
         form = ActiveEndpoints(request.POST if request.method == "POST" else None)
         if form.is_valid():
-            endpoints = list(form.cleaned_data["endpoints"])
-            count = api.push_profiles(UserProfile.objects.filter(pk=pk), endpoints=endpoints)
-            names = ", ".join(endpoint.name for endpoint in endpoints)
-            self.note(request, [profile], _("Resent the current state to %(names)s.") % {"names": names})
-            said = ngettext("%(count)s delivery was recorded.", "%(count)s deliveries were recorded.", count)
-            self.message_user(request, said % {"count": words.number(count)}, messages.SUCCESS)
+            with self.done_once(request) as first:
+                if first:
+                    self._push(request, profile, list(form.cleaned_data["endpoints"]))
             return self.back_to(profile)
         return self.page(
             request,
@@ -105,6 +102,13 @@ class MemberPages(LivePushAdmin):
             title=_("Resend the current state of member #%(pk)s") % {"pk": pk},
             form=form,
         )
+
+    def _push(self, request: HttpRequest, profile: UserProfile, endpoints: list[ClientEndpoint]) -> None:
+        count = api.push_profiles(UserProfile.objects.filter(pk=profile.pk), endpoints=endpoints)
+        names = ", ".join(endpoint.name for endpoint in endpoints)
+        self.note(request, [profile], _("Resent the current state to %(names)s.") % {"names": names})
+        said = ngettext("%(count)s delivery was recorded.", "%(count)s deliveries were recorded.", count)
+        self.message_user(request, said % {"count": words.number(count)}, messages.SUCCESS)
 
     def erase_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """GET asks, POST empties what the log kept of the member's pushes."""

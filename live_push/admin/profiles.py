@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
-from live_push import api, conf
+from live_push import conf
 from live_push.ids import as_id
 from live_push.models import Attempt, ClientEndpoint, Confirmation, Delivery, TierMembership, UserProfile
 from live_push.models.clock import DbNow
 from live_push.tiers.ladder import from_base_to_top
 
 from . import words
-from .base import ROWS_LISTED, CappedPaginator, LivePushAdmin, StackedBase, may
+from .base import CappedPaginator, LivePushAdmin, StackedBase, may
 from .member_pages import MemberPages
 from .profile_forms import ProfileForm
 from .recent import RECENT, recent
+from .resending import Resending
 from .tiers import picture_of
 
 OWNED_BY_TIERS = ("total_points", "redeemable_points", "monthly_points", "weekly_points")
@@ -56,7 +57,7 @@ class MembershipInline(StackedBase):
 
 
 @admin.register(UserProfile)
-class UserProfileAdmin(MemberPages, LivePushAdmin):
+class UserProfileAdmin(Resending, MemberPages, LivePushAdmin):
     """Members."""
 
     form = ProfileForm
@@ -180,28 +181,6 @@ class UserProfileAdmin(MemberPages, LivePushAdmin):
             "may_resend": may(request, "resend_delivery") and may(request, "view_clientendpoint"),
             "may_erase": may(request, "erase_delivery_content"),
         }
-
-    # Resend
-
-    def has_resend_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may resend."""
-        return may(request, "resend_delivery")
-
-    @admin.action(description=gettext_lazy("Resend current profile"), permissions=["resend"])
-    def resend(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        chosen = list(queryset.order_by("pk").values_list("pk", flat=True)[: ROWS_LISTED + 1])
-        if len(chosen) > ROWS_LISTED:
-            sentence = _("More than %(most)s are chosen. Narrow the choice, or use the command line.")
-            self.message_user(request, sentence % {"most": words.number(ROWS_LISTED)}, messages.ERROR)
-            return None
-        profiles = UserProfile.objects.filter(pk__in=chosen)
-        count = api.push_profiles(profiles)
-        self.note(request, profiles, _("Resent the current state."))
-        said = ngettext("%(count)s delivery was recorded.", "%(count)s deliveries were recorded.", count)
-        self.message_user(
-            request, said % {"count": words.number(count)}, messages.SUCCESS if count else messages.WARNING
-        )
-        return None
 
 
 _IDS_OF_OTHERS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -59,3 +60,14 @@ def submit(client: Client, address: str, form_id: str, **changes: Any) -> Any:
     """Change some fields of a page's form and press *Save*; ``None`` leaves a box unticked."""
     values = {**fields(client, address, form_id), **changes}
     return client.post(address, {name: value for name, value in values.items() if value is not None})
+
+
+def confirm_twice(client: Client, page: str, address: str = "", **chosen: Any) -> list[Any]:
+    """Press the button of a confirmation twice, as a double click without scripts does: both answers.
+
+    ``chosen`` is what else stands in the form; ``address`` is needed where the form goes to its own page.
+    """
+    form = re.findall(r'<form method="post"[^>]* class="lp-form">.*?</form>', page, re.DOTALL)[0]
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(.*?)">', form))
+    target = "".join(re.findall(r'^<form[^>]* action="(.*?)"', form)) or address
+    return [client.post(target, {**hidden, **chosen}, follow=True) for _ in range(2)]

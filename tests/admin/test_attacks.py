@@ -47,6 +47,7 @@ def deeds() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "sign": ("change_endpoint_credentials", url("clientendpoint_signing", endpoint.pk), {"overlap_hours": 0}),
         "stop signing": ("change_endpoint_credentials", url("clientendpoint_signing", endpoint.pk), {"remove": "1"}),
         "catch up": ("resend_delivery", url("clientendpoint_catch_up", endpoint.pk), {"whom": "behind"}),
+        "resend members": ("resend_delivery", url("userprofile_resend"), {"chosen": profile.pk}),
         "override": (
             "change_tiermembership",
             url("userprofile_override", profile.pk),

@@ -337,6 +337,13 @@ class TestDeeds:
             assert ["it was done once" in answer for answer in answers] == [False, True]
             assert (Push.objects.filter(trigger="resend").count(), LogEntry.objects.count()) == (pages, pages)
 
+    def test_a_double_click_on_a_deliverys_own_page_does_it_once_too(self, boss: Client, failed: Delivery) -> None:
+        page = told(boss, failed)
+        (token,) = re.findall(r'name="once" value="([^"]+-resend)"', page)
+        pages = [do(boss, "resend", failed, once=token).content.decode() for _ in range(2)]
+        assert ["it was done once" in page for page in pages] == [False, True]
+        assert Push.objects.filter(trigger="resend").count() == 1
+
     def test_a_deed_that_broke_may_be_confirmed_again(self, boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(*_: Any, **__: Any) -> int:
             raise RuntimeError("the database went away")

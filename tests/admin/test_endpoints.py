@@ -404,6 +404,18 @@ class TestCatchUp:
         assert {push.profile for push in Push.objects.all()} == {first, second}
         assert self.counts(boss, endpoint) == (0, 0)
 
+    def test_each_of_its_two_buttons_works_once(self, boss: Client) -> None:
+        first, _ = UserProfileFactory.create_batch(2)
+        endpoint = ClientEndpointFactory()
+        Confirmation.objects.create(endpoint=endpoint, profile=first, sequence=1, confirmed_at=db_now("default"))
+        address = url("clientendpoint_catch_up", endpoint.pk)
+        page = boss.get(address).content.decode()
+        for pushes, whom in ((1, "behind"), (2, "never_sent")):
+            (token,) = re.findall(rf'name="once" value="([^"]+-{whom})"', page)
+            answers = [boss.post(address, {"whom": whom, "once": token}, follow=True) for _ in range(2)]
+            assert "it was done once" in answers[1].content.decode()
+            assert Push.objects.count() == pushes
+
     def test_a_paused_endpoint_is_resumed_instead(self, boss: Client) -> None:
         UserProfileFactory()
         endpoint = ClientEndpointFactory(is_active=False)

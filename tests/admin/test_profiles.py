@@ -17,7 +17,7 @@ from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfi
 from tests.support import OK, deliver, status
 
 from .conftest import Staff
-from .forms import fields, submit
+from .forms import confirm_twice, fields, submit
 from .pages import url
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -218,6 +218,11 @@ class TestPushing:
         assert [(row.endpoint, row.push.trigger) for row in Delivery.objects.all()] == [(chosen, "resend")]
         assert LogEntry.objects.get().get_change_message() == "Resent the current state to acme."
 
+    def test_a_double_click_sends_once(self, boss: Client) -> None:
+        address = url("userprofile_push", UserProfileFactory().pk)
+        confirm_twice(boss, boss.get(address).content.decode(), address, endpoints=[ClientEndpointFactory().pk])
+        assert Push.objects.filter(trigger="resend").count() == 1
+
     def test_neither_looking_nor_choosing_none_or_a_paused_one_sends(self, boss: Client) -> None:
         paused = ClientEndpointFactory(is_active=False)
         address = url("userprofile_push", UserProfileFactory().pk)
@@ -309,9 +314,23 @@ class TestList:
     def test_the_current_state_of_many_is_resent(self, boss: Client) -> None:
         ids = [str(profile.pk) for profile in UserProfileFactory.create_batch(2)]
         ClientEndpointFactory()
-        boss.post(url("userprofile_changelist"), {"action": "resend", "_selected_action": ids})
+        chosen = {"action": "resend", "_selected_action": ids}
+        page = boss.post(url("userprofile_changelist") + "?is_active__exact=1", chosen).content.decode()
+        assert "Resend 2 profiles" in page
+        assert "It goes to 1 active endpoint: 2 deliveries at most." in page
+        assert not Push.objects.filter(trigger="resend").exists()
+        answers = confirm_twice(boss, page)
+        assert answers[0].redirect_chain[0][0] == url("userprofile_changelist") + "?is_active__exact=1"
+        assert "2 deliveries were recorded." in answers[0].content.decode()
+        assert "it was done once" in answers[1].content.decode()
         assert Push.objects.filter(trigger="resend").count() == 2
         assert [entry.object_repr for entry in LogEntry.objects.order_by("object_id")] == [f"#{pk}" for pk in ids]
+
+    def test_without_an_active_endpoint_there_is_nothing_to_confirm(self, boss: Client) -> None:
+        ClientEndpointFactory(is_active=False)
+        chosen = {"action": "resend", "_selected_action": [UserProfileFactory().pk]}
+        page = boss.post(url("userprofile_changelist"), chosen, follow=True).content.decode()
+        assert "There is no active endpoint, so nothing would be sent." in page
 
     def test_its_queries_do_not_grow_with_the_rows(self, boss: Client, django_assert_num_queries: Any) -> None:
         TierProgramFactory()

@@ -98,12 +98,13 @@ def reached_by_pressing(operator: Operator) -> Iterator[str]:
         operator.sees("What will happen", f"{button} ")
         yield f"a bulk to confirm: {action}"
 
-    operator.open(url("userprofile_changelist"))
-    page.locator("#action-toggle").check()
-    page.locator("select[name=action]").select_option(value="delete_selected")
-    page.locator("#changelist-form .actions button").first.click()
-    operator.sees("Are you sure you want to delete")
-    yield "deleting some members"
+    for action, seen in (("resend", "It goes to 1 active endpoint"), ("delete_selected", "Are you sure you want to delete")):
+        operator.open(url("userprofile_changelist"))
+        page.locator("#action-toggle").check()
+        page.locator("select[name=action]").select_option(value=action)
+        page.locator("#changelist-form .actions button").first.click()
+        operator.sees(seen)
+        yield f"some members to confirm: {action}"
 
 
 @pytest.mark.parametrize(
