@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from live_push.contract.reply import Reply
+from live_push.delivery.request import Certificate
 from live_push.delivery.result import ErrorCode, Result
 
 from . import words
@@ -51,9 +52,12 @@ class Step:
     detail: str = ""
 
 
-def steps(result: Result, error_code: str, reply: Reply | None) -> list[Step]:
+def steps(result: Result, error_code: str, reply: Reply | None, certificate: Certificate | None = None) -> list[Step]:
     """The steps of a test push, in their order; that of the third-party id only where the endpoint synchronizes it."""
     found = [Step(name, badge) for name, badge in zip(_NAMES, _before_the_answer(result), strict=True)]
+    if certificate is not None:
+        # Where it is known the handshake was over, whatever came afterwards.
+        found[TLS] = Step(_NAMES[TLS], DONE, in_words(certificate))
     duration = words.milliseconds(result.duration_ms)
     if result.status_code is None:
         found.append(Step(_("Answer"), FAILED, _("no answer, after %(duration)s") % {"duration": duration}))
@@ -67,6 +71,12 @@ def steps(result: Result, error_code: str, reply: Reply | None) -> list[Step]:
         said = _("Would have stored the third-party ID “%(id)s”; a test stores nothing.")
         found.append(Step(_("Third-party ID"), DONE, said % {"id": reply.third_party_id}))
     return found
+
+
+def in_words(certificate: Certificate) -> str:
+    """Who issued a certificate, and until when it is valid."""
+    told = {"issuer": certificate.issuer or words.NOTHING, "day": words.day(certificate.expires_at)}
+    return _("issued by %(issuer)s, valid until %(day)s") % told
 
 
 def _before_the_answer(result: Result) -> list[words.Badge]:

@@ -123,7 +123,7 @@ def outcome(answered: test_push.Answered) -> dict[str, Any]:
         "badge": words.Badge(_("accepted"), "ok", "ok")
         if not answered.error_code
         else words.Badge(_("failed"), "bad", "bad"),
-        "steps": steps(answered.result, answered.error_code, answered.reply),
+        "steps": steps(answered.result, answered.error_code, answered.reply, answered.certificate),
         "error_code": answered.error_code,
         "explanation": words.explained(answered.error_code),
         "detail": answered.result.detail,

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from .result import Result
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is told of a server's certificate: who issued it, as readable text, and until when it is valid."""
+
+    issuer: str
+    expires_at: datetime
+
+
+@dataclass
+class Witness:
+    """Stands by while a request is sent, and keeps what its result does not tell; only a test push has one.
+
+    ``certificate``
+        That of the connection, once it is encrypted and judged; ``None`` where it came to nothing, and where a host's
+        own transport does not tell.
+    """
+
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)
@@ -16,6 +37,7 @@ class Request:
     url: str = field(repr=False)
     headers: Mapping[str, str | bytes] = field(repr=False)
     body: bytes = field(repr=False)
+    witness: Witness | None = field(default=None, repr=False, compare=False)
 
 
 class Transport(Protocol):

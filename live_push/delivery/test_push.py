@@ -7,7 +7,7 @@ tells the client.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from live_push.outbox import snapshots
 
 from .deliver import make_request
 from .redaction import clean
-from .request import Request, Transport
+from .request import Certificate, Request, Transport, Witness
 from .result import Result
 from .retry import error_code_of
 
@@ -48,6 +48,8 @@ class Answered:
         The answer's head as text: cleaned, without our secrets, marked where cut.
     ``reply``
         Where the endpoint synchronizes ids: what would have been stored, or why nothing.
+    ``certificate``
+        What the endpoint proved itself with; ``None`` where that was not reached or is not known.
     """
 
     request: Request
@@ -55,6 +57,7 @@ class Answered:
     error_code: str
     answer: str = field(repr=False)
     reply: reply.Reply | None
+    certificate: Certificate | None = None
 
 
 def compose(
@@ -79,7 +82,8 @@ def compose(
 
 def send(endpoint: ClientEndpoint, request: Request, transport: Transport) -> Answered:
     """Send it and judge the answer like a delivery's. No database here; hold no transaction either."""
-    result = transport.send(request)
+    witness = Witness()
+    result = transport.send(replace(request, witness=witness))
     answer = None
     if endpoint.capture_third_party_id and result.status_code is not None and 200 <= result.status_code < 300:
         answer = reply.read_third_party_id(result.body, complete=result.body_complete)
@@ -89,6 +93,7 @@ def send(endpoint: ClientEndpoint, request: Request, transport: Transport) -> An
         error_code=str(error_code_of(result, capture_failed=answer is not None and answer.third_party_id is None)),
         answer=clean(result.body, limit=ANSWER_SHOWN_CHARACTERS, secrets=headers.credentials_in(request.headers)),
         reply=answer,
+        certificate=witness.certificate,
     )
 
 

@@ -6,13 +6,19 @@ import logging
 import os
 import ssl
 import threading
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import certifi
 
 from .no_answer import NoAnswer
+from .redaction import clean
+from .request import Certificate
 from .result import ErrorCode
 
 logger = logging.getLogger("live_push.delivery")
+
+MOST_CHARACTERS_OF_AN_ISSUER: Final = 200
 
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
 _lock = threading.Lock()
@@ -56,3 +62,16 @@ def _make(ca_bundle: str | None) -> ssl.SSLContext:
     if ca_bundle is not None:
         made.load_verify_locations(ca_bundle)
     return made
+
+
+def certificate_of(connection: object) -> Certificate | None:
+    """The certificate that the other side of an encrypted connection presented, which was judged to be good."""
+    told: dict[str, Any] = (connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None) or {}
+    if "notAfter" not in told:
+        return None
+    parts = dict(pair for group in told.get("issuer", ()) for pair in group)
+    names = [parts[name] for name in ("organizationName", "commonName") if parts.get(name)]
+    return Certificate(
+        clean(", ".join(names), limit=MOST_CHARACTERS_OF_AN_ISSUER),
+        datetime.fromtimestamp(ssl.cert_time_to_seconds(told["notAfter"]), UTC),
+    )

@@ -36,7 +36,7 @@ from .dialling import dial
 from .http_answer import StrictResponse, read_body
 from .networks import parsed
 from .no_answer import NoAnswer, while_dialling, while_talking
-from .request import Request, Transport
+from .request import Request, Transport, Witness
 from .result import ErrorCode, Result
 from .watchdog import Deadline, watchdog
 
@@ -65,6 +65,7 @@ class _Attempt:
     deadline: Deadline
     connect_seconds: float
     header_names: frozenset[str]
+    witness: Witness | None = None
 
 
 _attempt: ContextVar[_Attempt] = ContextVar("live_push_attempt")
@@ -128,7 +129,8 @@ class RequestsTransport:
         adapter.close_stale()
         names = HEADERS_OF_HTTP | {name.lower() for name in request.headers}
         with watchdog().deadline(settings.TOTAL_TIMEOUT_SECONDS) as deadline:
-            token = _attempt.set(_Attempt(guard, deadline, settings.CONNECT_TIMEOUT_SECONDS, names))
+            attempt = _Attempt(guard, deadline, settings.CONNECT_TIMEOUT_SECONDS, names, request.witness)
+            token = _attempt.set(attempt)
             try:
                 return adapter.post(url, request, settings.TOTAL_TIMEOUT_SECONDS)
             finally:
@@ -183,9 +185,11 @@ class GuardedConnection(HTTPSConnection):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send."""
-        deadline = _attempt.get().deadline
-        if not deadline.holds:
-            deadline.hold(self.sock)
+        attempt = _attempt.get()
+        if not attempt.deadline.holds:
+            attempt.deadline.hold(self.sock)
+        if attempt.witness is not None:
+            attempt.witness.certificate = tls.certificate_of(self.sock)
         try:
             super().request(*args, **kwargs)
         except (BrokenPipeError, ConnectionResetError):

@@ -9,10 +9,12 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 
+from live_push.admin.test_push_steps import TLS
+from live_push.delivery.request import Certificate, Request
 from live_push.delivery.result import Result
 from live_push.models import ClientEndpoint, Delivery, Push
 from tests.factories import ClientEndpointFactory, UserProfileFactory
-from tests.support import OK, status
+from tests.support import OK, START, status
 
 from .conftest import Staff
 from .pages import url
@@ -80,6 +82,27 @@ def test_each_step_is_told_as_far_as_it_is_known(boss: Client, answers: Any, res
     assert [str(step.badge.word) for step in context["outcome"]["steps"]] == [
         word.replace("-", " ") for word in told.split()
     ]
+
+
+@pytest.mark.parametrize(
+    "result", [pytest.param(OK, id="accepted"), pytest.param(Result(error_code="timeout"), id="silent afterwards")]
+)
+def test_the_step_of_encryption_tells_issuer_and_end_of_the_certificate(
+    boss: Client, answers: Any, result: Result
+) -> None:
+    def presenting(request: Request) -> Result:
+        assert request.witness is not None
+        request.witness.certificate = Certificate("Let's <b>Encrypt</b>, R3", START)
+        return result
+
+    answers(presenting)
+    response = boss.post(url("clientendpoint_test", ClientEndpointFactory().pk))
+    step = response.context["outcome"]["steps"][TLS]
+    assert (str(step.badge.word), step.detail) == (
+        "done",
+        "issued by Let's <b>Encrypt</b>, R3, valid until March 1, 2026",
+    )
+    assert "&lt;b&gt;Encrypt&lt;/b&gt;" in response.content.decode()
 
 
 def test_an_answer_without_the_id_is_told_in_the_ids_own_step(boss: Client, answers: Any) -> None:

@@ -98,7 +98,10 @@ def reached_by_pressing(operator: Operator) -> Iterator[str]:
         operator.sees("What will happen", f"{button} ")
         yield f"a bulk to confirm: {action}"
 
-    for action, seen in (("resend", "It goes to 1 active endpoint"), ("delete_selected", "Are you sure you want to delete")):
+    for action, seen in (
+        ("resend", "It goes to 1 active endpoint"),
+        ("delete_selected", "Are you sure you want to delete"),
+    ):
         operator.open(url("userprofile_changelist"))
         page.locator("#action-toggle").check()
         page.locator("select[name=action]").select_option(value=action)

@@ -52,7 +52,7 @@ def test_an_endpoint_is_set_up_tested_broken_understood_repaired_and_caught_up(
     set_up_endpoint(operator, client_server)
     operator.sees("active")
     send_test_push(operator)
-    operator.sees("accepted", "status 200", "Basic ••••")
+    operator.sees("accepted", "issued by live_push throw-away authority, valid until", "status 200", "Basic ••••")
     operator.take_picture("test-push")
     (test,) = client_server.received
     assert (test.headers["live-push-test"], test.json()["id"]) == ("1", 0)

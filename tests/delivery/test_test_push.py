@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from live_push.delivery import test_push
 from live_push.delivery.request import Request
 from live_push.delivery.result import Result
 from live_push.delivery.transport import RequestsTransport
+from live_push.engines.base import run_once
 from live_push.exceptions import PayloadError
-from live_push.https_server import EndpointServer
+from live_push.https_server import Answer, EndpointServer, Reset
 from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, EndpointHour, Push
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, ScriptedTransport, status
@@ -68,6 +70,43 @@ def test_it_reaches_a_paused_endpoint_over_the_real_transport() -> None:
     assert received.headers["live-push-test"] == "1"
     assert received.headers["authorization"].startswith("Basic ")
     assert received.body == answered.request.body
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error_code"),
+    [pytest.param(Answer(200), "", id="an answer"), pytest.param(Reset(), "reset", id="none after the handshake")],
+)
+def test_it_tells_who_issued_the_certificate_and_until_when_it_is_valid(behaviour: Any, error_code: str) -> None:
+    with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
+        server.behave(behaviour)
+        endpoint = ClientEndpointFactory(url=server.url)
+        transport = RequestsTransport()
+        answered = test_push.send(endpoint, test_push.compose(endpoint, at=START), transport)
+        transport.close()
+    assert answered.error_code == error_code
+    assert answered.certificate is not None
+    assert answered.certificate.issuer == "live_push throw-away authority"
+    assert timedelta(days=29) < answered.certificate.expires_at - datetime.now(UTC) <= timedelta(days=30)
+
+
+def test_no_certificate_is_told_where_none_was_accepted() -> None:
+    with EndpointServer() as server, override_settings(LIVE_PUSH={**server.settings, "CA_BUNDLE": None}):
+        endpoint = ClientEndpointFactory(url=server.url)
+        transport = RequestsTransport()
+        answered = test_push.send(endpoint, test_push.compose(endpoint, at=START), transport)
+        transport.close()
+    assert (answered.error_code, answered.certificate) == ("tls_unknown_issuer", None)
+
+
+def test_an_ordinary_delivery_does_not_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("live_push.delivery.tls.certificate_of", asked.append)
+    with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
+        ClientEndpointFactory(url=server.url)
+        UserProfileFactory()
+        run_once("default", threads=1, dice=lambda: 0.0)
+        assert len(server.received) == 1
+    assert asked == []
 
 
 def test_it_leaves_no_trace_whatever_comes_back() -> None:
