@@ -29,6 +29,7 @@ from . import credential_age, figures, words
 from .base import CappedPaginator, LivePushAdmin, may
 from .catching_up import CatchingUp
 from .endpoint_form import EndpointForm, EndpointFormWithCredentials
+from .endpoint_preview import EndpointPreview
 from .overview import Overview, causes, conflicts_in_words
 from .recent import recent
 from .request_shown import shown_url
@@ -85,7 +86,7 @@ class EndpointChangeList(ChangeList):
 
 
 @admin.register(ClientEndpoint)
-class ClientEndpointAdmin(TestPushes, SigningSecret, CatchingUp, Overview, LivePushAdmin):
+class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp, Overview, LivePushAdmin):
     """The list, the form, pause and resume; further pages come from the bases, one idea each."""
 
     paginator = CappedPaginator

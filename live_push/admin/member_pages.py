@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import router
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from live_push import api
-from live_push.contract import payload
-from live_push.delivery.deliver import make_request
-from live_push.exceptions import LivePushError, PayloadError, TierError
-from live_push.models import ClientEndpoint, Confirmation, Delivery, Push, TierMembership, UserProfile
-from live_push.models.clock import db_now
-from live_push.outbox import snapshots, withdraw
+from live_push.exceptions import TierError
+from live_push.models import ClientEndpoint, Delivery, TierMembership, UserProfile
+from live_push.outbox import withdraw
 from live_push.tiers import service
 
-from . import words
+from . import preview, words
 from .base import LivePushAdmin, may
-from .differences import differences
 from .profile_forms import ActiveEndpoints, EndpointChoice, OverrideForm
-from .request_shown import shown
 from .tiers import picture_of
 
 
@@ -43,10 +35,10 @@ class MemberPages(LivePushAdmin):
         if form.is_valid():
             if not may(request, "view_clientendpoint"):
                 raise PermissionDenied
-            context = preview(profile, form.cleaned_data["endpoint"])
+            context = preview.of_member(profile, form.cleaned_data["endpoint"])
         return self.page(
             request,
-            "userprofile/preview.html",
+            "preview.html",
             original=profile,
             title=_("What would be sent of member #%(pk)s") % {"pk": pk},
             form=form,
@@ -143,43 +135,3 @@ class MemberPages(LivePushAdmin):
             self.route("<int:pk>/erase/", self.erase_view, "erase"),
             self.route("<int:pk>/override/", self.override_view, "override"),
         ]
-
-
-def preview(profile: UserProfile, endpoint: ClientEndpoint) -> dict[str, Any]:
-    """What the preview shows: the request, or why there is none, and what changed since the last accepted state."""
-    using = router.db_for_read(UserProfile)
-    row = snapshots.read([profile.pk], using=using)[profile.pk]
-    snapshot = snapshots.build(row, using=using)
-    if snapshot.payload is None:
-        return {"endpoint": endpoint, "problem": snapshot.error}
-    body = payload.load(snapshot.payload)
-    try:
-        payload.check(body)
-        request = make_request(
-            endpoint,
-            payload.encode(body, endpoint.options),
-            event_id=str(uuid.uuid4()),
-            sequence=profile.changed_sequence,
-            attempt_number=1,
-            at=db_now(using),
-        )
-    except (LivePushError, PayloadError, ValueError) as error:
-        return {"endpoint": endpoint, "problem": str(error)}
-    return {
-        "endpoint": endpoint,
-        "shown": shown(request),
-        "digest": hashlib.sha256(request.body).hexdigest(),
-        "withheld": endpoint.withheld_fields,
-        **_since_accepted(profile, endpoint, body),
-    }
-
-
-def _since_accepted(profile: UserProfile, endpoint: ClientEndpoint, body: dict[str, Any]) -> dict[str, Any]:
-    confirmation = Confirmation.objects.filter(endpoint=endpoint, profile=profile).first()
-    if confirmation is None:
-        return {"changed_sentence": _("The endpoint has accepted nothing of this member yet.")}
-    push = Push.objects.filter(profile=profile, sequence=confirmation.sequence).first()
-    if push is None or push.payload is None:
-        return {"changed_sentence": _("The body that was accepted before is no longer kept.")}
-    changed = differences(payload.load(push.payload), body)
-    return {"changed": changed, "changed_sentence": "" if changed else _("The endpoint has accepted just this.")}

@@ -24,6 +24,7 @@ def all_pages() -> dict[str, str]:
         "a new endpoint": url("clientendpoint_add"),
         "an endpoint's history": url("clientendpoint_history", endpoint.pk),
         "a test push": url("clientendpoint_test", endpoint.pk),
+        "an endpoint's preview": url("clientendpoint_preview", endpoint.pk),
         "pausing": url("clientendpoint_switch", endpoint.pk),
         "catching up": url("clientendpoint_catch_up", endpoint.pk),
         "a signing secret": url("clientendpoint_signing", endpoint.pk),

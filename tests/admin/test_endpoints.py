@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from django.test import Client, override_settings
 
 from live_push.admin import words
 from live_push.admin.endpoint_form import MAY_BE_WITHHELD
+from live_push.contract import payload
+from live_push.contract.payload import ProfilePayload
+from live_push.delivery import test_push
 from live_push.models import ClientEndpoint, Confirmation, Delivery, EndpointHealth, Push
 from live_push.models.clock import db_now, stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
@@ -384,6 +388,34 @@ class TestSigningSecret:
             self.post(boss, endpoint)
         told = [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
         assert told == ["Generated a signing secret.", "Rotated the signing secret."]
+
+
+class TestPreview:
+    def test_it_shows_what_a_worker_would_send_of_nobody_without_the_secrets(self, boss: Client) -> None:
+        secrets = {"basic": True, "signing_secret": "whsec_" + "A" * 32, "extra_headers": {"X-Source": "loyalty"}}
+        endpoint = ClientEndpointFactory(**secrets, withheld_fields=["dateOfBirth"])
+        page = boss.get(url("clientendpoint_preview", endpoint.pk))
+        shown = page.context["shown"]
+        body = payload.encode(ProfilePayload().snapshot(test_push.SYNTHETIC), endpoint.options)
+        assert (shown["body"], page.context["digest"]) == (body.decode(), sha256(body).hexdigest())
+        UserProfileFactory()
+        (request,) = deliver(OK)
+        assert [name for name, _ in shown["headers"]] == list(request.headers)
+        headers = dict(shown["headers"])
+        assert (headers["Authorization"], headers["X-Source"]) == ("Basic ••••", "loyalty")
+        assert "live-push-test" not in headers
+        assert "Withheld from this endpoint:" in page.content.decode()
+
+    def test_whoever_may_see_the_endpoint_may_look_and_nothing_is_sent(self, staff: Staff, answers: Any) -> None:
+        transport = answers(OK)
+        address = url("clientendpoint_preview", ClientEndpointFactory().pk)
+        assert staff("view_clientendpoint").get(address).status_code == 200
+        assert staff("view_delivery", "view_userprofile").get(address).status_code == 403
+        assert (transport.requests, Push.objects.count()) == ([], 0)
+
+    def test_credentials_that_can_not_be_used_are_told_instead(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(auth_method="api_key")
+        assert "no API key yet" in boss.get(url("clientendpoint_preview", endpoint.pk)).content.decode()
 
 
 class TestCatchUp:
