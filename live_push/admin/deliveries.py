@@ -25,7 +25,7 @@ from live_push.models.clock import DbNow
 from . import delivery_story, once, words
 from .base import ROWS_LISTED, CappedPaginator, LivePushAdmin, may
 from .delivery_actions import DEEDS, Deed, fits
-from .delivery_filters import AnswerFilter, ErrorCodeFilter, RecordedFilter, search
+from .delivery_filters import AnswerFilter, ErrorCodeFilter, RecordedFilter, TriggerFilter, search
 
 
 class DeliveryChangeList(ChangeList):
@@ -52,7 +52,7 @@ class DeliveryAdmin(LivePushAdmin):
     paginator = CappedPaginator
     list_display = ("state", "event", "member", "attempts", "took", "times")
     list_display_links = ("event",)
-    list_filter = ("status", RecordedFilter, ErrorCodeFilter, AnswerFilter, "endpoint")
+    list_filter = ("status", RecordedFilter, ErrorCodeFilter, AnswerFilter, TriggerFilter, "endpoint")
     list_select_related = ("push", "endpoint")
     search_fields = ("pk",)
     sortable_by = ()

@@ -462,6 +462,10 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('third_party_id__isnull', True), models.Q(('third_party_id', ''), _negated=True), _connector='OR'), name='live_push_third_party_id_not_blank', violation_error_message='A third-party ID is a text of 1 to 100 characters, or nothing.'),
         ),
         migrations.AddIndex(
+            model_name='push',
+            index=models.Index(fields=['trigger'], name='live_push_trigger'),
+        ),
+        migrations.AddIndex(
             model_name='delivery',
             index=models.Index(fields=['endpoint', 'priority', 'next_attempt_at', 'id'], name='live_push_due'),
         ),

@@ -82,6 +82,7 @@ class Push(models.Model):
     class Meta:
         verbose_name = _("push")
         verbose_name_plural = _("pushes")
+        indexes = [models.Index(fields=["trigger"], name="live_push_trigger")]
 
     def __str__(self) -> str:
         return str(self.event_id)

@@ -11,6 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from live_push.admin import base, delivery_filters
+from live_push.api import push_profile
 from live_push.delivery.result import Result
 from live_push.models import Attempt, ClientEndpoint, Delivery, Push
 from live_push.models.clock import stopped
@@ -85,10 +86,32 @@ class TestFinding:
             deliver(status(302), status(404), status(503), Result(error_code="timeout"), OK)
             # Waits for its first attempt, and so was not answered because it was not asked.
             UserProfileFactory()
-            moved, refused, broken, silent, _, _ = [row.pk for row in Delivery.objects.order_by("pk")]
-            for chosen, pk in {"3": moved, "4": refused, "5": broken, "none": silent}.items():
+            moved, refused, broken, silent, accepted, _ = [row.pk for row in Delivery.objects.order_by("pk")]
+            for chosen, pk in {"2": accepted, "3": moved, "4": refused, "5": broken, "none": silent}.items():
                 assert listed(boss, answer=chosen) == [pk], chosen
             assert len(listed(boss, answer="nonsense")) == 6
+
+    @pytest.mark.parametrize("most", [10_000, 1, 0])
+    def test_by_what_caused_the_push_whether_few_or_many_have(
+        self, boss: Client, monkeypatch: pytest.MonkeyPatch, most: int
+    ) -> None:
+        monkeypatch.setattr(delivery_filters, "ROWS_LISTED", most)
+        ClientEndpointFactory.create_batch(2)
+        profile = UserProfileFactory()
+        profile.save()
+        push_profile(profile)
+        newest_first = list(Delivery.objects.order_by("-pk").values_list("pk", flat=True))
+        assert listed(boss) == newest_first
+        for chosen, rows in {
+            "resend": [0, 1],
+            "updated": [2, 3],
+            "created": [4, 5],
+            "user": [],
+            "test": range(6),
+        }.items():
+            assert listed(boss, trigger=chosen) == [newest_first[row] for row in rows], chosen
+        first = Delivery.objects.earliest("pk")
+        assert listed(boss, trigger="created", endpoint=first.endpoint_id) == [first.pk]
 
     def test_each_row_tells_how_many_attempts_of_how_many_and_how_long_the_last_one_took(self, boss: Client) -> None:
         with stopped(START):
