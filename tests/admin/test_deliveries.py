@@ -147,7 +147,7 @@ class TestFinding:
         for members in (1, 20):
             UserProfileFactory.create_batch(members)
             deliver(*[status(500)] * 2 * members)
-            with django_assert_num_queries(11):
+            with django_assert_num_queries(13):
                 boss.get(url("delivery_changelist"))
 
     def test_no_query_of_the_list_counts_the_whole_log_or_sorts_out_doubles(self, boss: Client) -> None:

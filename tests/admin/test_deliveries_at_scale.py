@@ -143,4 +143,6 @@ def read_whole(sql: str, table: str = TABLE) -> list[str]:
         steps = [step["query plan"] for step in plan]
         # Without a condition a count may begin anywhere, and ends where it was told to.
         return [step for step in steps if f"Seq Scan on {table}" in step and (" WHERE " in sql or "ORDER BY" in sql)]
-    return [str(step) for step in plan if step["table"] == table and step["type"] == "ALL" and " WHERE " in sql]
+    sorted_whole = [str(step) for step in plan if "Using temporary" in (step["extra"] or "")]
+    whole = [str(step) for step in plan if step["table"] == table and step["type"] == "ALL" and " WHERE " in sql]
+    return whole + sorted_whole
