@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ FLAGS = [
 ]
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 320, "height": 800}
+# What a zoom of 200 % leaves of a wide screen.
+HALF = {"width": 640, "height": 450}
 # What a README shows at once without growing heavy.
 PICTURED = {"width": 1120, "height": 760}
 
@@ -107,6 +110,19 @@ class Operator:
             self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth + 1")
         )
 
+    @property
+    def content(self) -> str:
+        """What the page says below Django's own head, however it is laid out."""
+        return " ".join(self.page.locator("#content").inner_text().split())
+
+    @contextmanager
+    def zoomed(self) -> Iterator[None]:
+        """The same page at 200 %: half as wide, in the units of its styles."""
+        before = self.page.viewport_size
+        self.page.set_viewport_size(HALF)
+        yield
+        self.page.set_viewport_size(before)
+
     def take_picture(self, name: str) -> None:
         """Keep a screenshot for the documentation, where it is asked for: a plain run leaves no file changed."""
         if os.environ.get("LIVE_PUSH_SCREENSHOTS"):
@@ -131,17 +147,19 @@ def client_server() -> Iterator[EndpointServer]:
 
 @pytest.fixture
 def hire(chromium: Any, live_server: Any) -> Iterator[Hire]:
-    """Makes operators: ``hire(width, dark=…, scripts=…)``. Whoever saw the page misbehave complains at the end."""
+    """Makes operators: ``hire(width, dark=…, scripts=…, language=…)``. Whoever saw the page misbehave complains at the end."""
     cache.clear()
     contexts: list[Any] = []
     hired: list[Operator] = []
 
-    def make(viewport: dict[str, int] | None = None, *, dark: bool = False, scripts: bool = True) -> Operator:
+    def make(
+        viewport: dict[str, int] | None = None, *, dark: bool = False, scripts: bool = True, language: str = "en-US"
+    ) -> Operator:
         context = chromium.new_context(
             viewport=viewport or WIDE,
             color_scheme="dark" if dark else "light",
             java_script_enabled=scripts,
-            locale="en-US",
+            locale=language,
             reduced_motion="reduce",
         )
         context.set_default_timeout(10_000)
