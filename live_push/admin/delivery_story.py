@@ -17,6 +17,7 @@ from live_push.models import Attempt, AuthMethod, Delivery, DeliveryStatus
 from . import words
 from .differences import Difference, differences
 from .request_shown import MASK, indented
+from .sentences import translated
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Chapter:
     attempt: Attempt
     badge: words.Badge
     explanation: str
+    detail: str
     headers: list[tuple[str, str]]
     answer: str
     answer_is_cut: bool
@@ -56,14 +58,14 @@ def body_of(delivery: Delivery) -> Body:
     push = delivery.push
     if push.payload is None:
         if push.error:
-            return Body(problem=push.error)
+            return Body(problem=translated(push.error))
         if push.sequence is None:
             return Body(problem=_("The current state is drawn when this is first sent."))
         return Body(problem=_("The body is no longer kept: it was erased or pruned."))
     try:
         sent = payload.encode(payload.load(push.payload), delivery.endpoint.options)
     except (PayloadError, SecretUnreadable) as error:
-        return Body(problem=str(error))
+        return Body(problem=translated(error))
     return Body(sent.decode(), indented(sent), hashlib.sha256(sent).hexdigest())
 
 
@@ -74,6 +76,7 @@ def chapters(delivery: Delivery, body: Body) -> list[Chapter]:
             attempt=attempt,
             badge=_badge(attempt),
             explanation=words.explained(attempt.error_code),
+            detail=translated(attempt.detail),
             headers=sent_headers(delivery, attempt),
             answer=(text := bytes(attempt.answer or b"").decode("utf-8", "replace")).removesuffix(CUT),
             answer_is_cut=text.endswith(CUT),

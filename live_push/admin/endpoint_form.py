@@ -20,6 +20,7 @@ from live_push.exceptions import EndpointUrlError, SecretUnreadable
 from live_push.models import AuthMethod, ClientEndpoint
 
 from .credential_age import set_when
+from .sentences import InReadersLanguage
 from .words import schedule
 
 HINT_CHARACTERS = 4
@@ -44,7 +45,7 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
+class EndpointForm(InReadersLanguage, forms.ModelForm):  # type: ignore[type-arg]
     """All but the credentials: for who may change an endpoint, but not how we log in there."""
 
     retry_policy = forms.ChoiceField(

@@ -33,6 +33,7 @@ from .endpoint_preview import EndpointPreview
 from .overview import Overview, causes, conflicts_in_words
 from .recent import recent
 from .request_shown import shown_url
+from .sentences import translated
 from .signing_secret import SigningSecret
 from .test_pushes import TestPushes
 
@@ -302,7 +303,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
             try:
                 endpoint.full_clean()
             except ValidationError as error:
-                why = " ".join(error.messages)
+                why = " ".join(map(translated, error.messages))
                 sentence = _("“%(name)s” can't be resumed: %(why)s") % {"name": endpoint.name, "why": why}
                 self.message_user(request, sentence, messages.ERROR)
                 continue

@@ -19,6 +19,7 @@ from live_push.outbox import snapshots
 
 from .differences import differences
 from .request_shown import shown
+from .sentences import translated
 
 
 def of_member(profile: UserProfile, endpoint: ClientEndpoint) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def of_member(profile: UserProfile, endpoint: ClientEndpoint) -> dict[str, Any]:
     row = snapshots.read([profile.pk], using=using)[profile.pk]
     snapshot = snapshots.build(row, using=using)
     if snapshot.payload is None:
-        return {"endpoint": endpoint, "problem": snapshot.error}
+        return {"endpoint": endpoint, "problem": translated(snapshot.error)}
     body = payload.load(snapshot.payload)
     seen = _request(endpoint, body, sequence=profile.changed_sequence)
     return seen if "problem" in seen else {**seen, **_since_accepted(profile, endpoint, body)}
@@ -52,7 +53,7 @@ def _request(endpoint: ClientEndpoint, body: dict[str, Any], *, sequence: int) -
             at=db_now(router.db_for_read(UserProfile)),
         )
     except (LivePushError, PayloadError, ValueError) as error:
-        return {"endpoint": endpoint, "problem": str(error)}
+        return {"endpoint": endpoint, "problem": translated(error)}
     return {
         "endpoint": endpoint,
         "shown": shown(request),

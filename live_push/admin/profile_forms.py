@@ -9,8 +9,10 @@ from django.utils.translation import gettext_lazy as _
 
 from live_push.models import ClientEndpoint, Tier
 
+from .sentences import InReadersLanguage
 
-class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
+
+class ProfileForm(InReadersLanguage, forms.ModelForm):  # type: ignore[type-arg]
     """Carries what each field held when the form was opened, and so knows what was edited in it.
 
     Compared with the row at the time of saving, a field that nobody touched would seem edited where an answer, an award
@@ -27,7 +29,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
                     part.attrs["aria-label"] = f"{field.label}: {word}"
 
 
-class OverrideForm(forms.Form):
+class OverrideForm(InReadersLanguage, forms.Form):
     """Which tier a member is put into by hand."""
 
     tier = forms.ModelChoiceField(

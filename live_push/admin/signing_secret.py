@@ -22,9 +22,10 @@ from live_push.models.clock import db_now
 
 from . import words
 from .base import LivePushAdmin, may
+from .sentences import InReadersLanguage
 
 
-class RotationForm(forms.Form):
+class RotationForm(InReadersLanguage, forms.Form):
     """How long both secrets sign."""
 
     overlap_hours = forms.TypedChoiceField(

@@ -13,6 +13,7 @@ from live_push.delivery.request import Certificate
 from live_push.delivery.result import ErrorCode, Result
 
 from . import words
+from .sentences import translated
 
 DONE: Final = words.Badge(gettext_lazy("done"), "ok", "ok")
 FAILED: Final = words.Badge(gettext_lazy("failed"), "bad", "bad")
@@ -66,7 +67,7 @@ def steps(result: Result, error_code: str, reply: Reply | None, certificate: Cer
         refused = error_code not in ("", ErrorCode.ID_MISSING)
         found.append(Step(_("Answer"), FAILED if refused else DONE, said))
     if reply is not None and reply.third_party_id is None:
-        found.append(Step(_("Third-party ID"), FAILED, reply.sentence))
+        found.append(Step(_("Third-party ID"), FAILED, translated(reply.sentence)))
     elif reply is not None:
         said = _("Would have stored the third-party ID “%(id)s”; a test stores nothing.")
         found.append(Step(_("Third-party ID"), DONE, said % {"id": reply.third_party_id}))

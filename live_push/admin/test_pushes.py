@@ -24,6 +24,7 @@ from live_push.models.clock import db_now
 from . import words
 from .base import LivePushAdmin, may
 from .request_shown import shown
+from .sentences import translated
 from .test_push_steps import steps
 
 SECONDS_BETWEEN = 5
@@ -91,7 +92,7 @@ class TestPushes(LivePushAdmin):
         try:
             composed = test_push.compose(endpoint, at=now, profile=profile)
         except (LivePushError, ValueError) as error:
-            return {"problem": str(error)}
+            return {"problem": translated(error)}
         context = {"shown": shown(composed)}
         if request.method != "POST":
             return context
@@ -126,6 +127,6 @@ def outcome(answered: test_push.Answered) -> dict[str, Any]:
         "steps": steps(answered.result, answered.error_code, answered.reply, answered.certificate),
         "error_code": answered.error_code,
         "explanation": words.explained(answered.error_code),
-        "detail": answered.result.detail,
+        "detail": translated(answered.result.detail),
         "answer": answered.answer,
     }

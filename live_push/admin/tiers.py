@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
@@ -18,6 +20,7 @@ from live_push.tiers.ladder import from_base_to_top
 from . import words
 from .base import LivePushAdmin, TabularBase
 from .pictures import Step, ladder
+from .sentences import InReadersLanguage, in_readers_language
 
 
 class LadderFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
@@ -29,7 +32,10 @@ class LadderFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
             return
         kept = [form for form in self.forms if not self._is_gone(form)]
         if kept:
-            check_ladder([form.instance for form in kept])
+            try:
+                check_ladder([form.instance for form in kept])
+            except ValidationError as error:
+                raise in_readers_language(error) from None
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
@@ -45,6 +51,10 @@ class LadderFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
         return form.cleaned_data.get("DELETE", False) or not (form.instance.pk or form.has_changed())
 
 
+class ProgramForm(InReadersLanguage, forms.ModelForm):  # type: ignore[type-arg]
+    """The program's own fields."""
+
+
 class TierInline(TabularBase):
     """The rungs."""
 
@@ -58,6 +68,7 @@ class TierInline(TabularBase):
 class TierProgramAdmin(LivePushAdmin):
     """Programs with their ladders."""
 
+    form = ProgramForm
     inlines = (TierInline,)
     list_display = ("name", "is_default", "timeframe", "time_zone", "tier_count", "member_count")
     search_fields = ("name",)

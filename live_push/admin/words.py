@@ -21,6 +21,7 @@ from live_push.models import ClientEndpoint, Delivery, DeliveryStatus, EndpointH
 
 from .figures import Share
 from .pictures import icon, share_bar
+from .sentences import translated
 
 NOTHING = "\N{EN DASH}"
 """What a page shows where there is nothing to show."""
@@ -85,7 +86,7 @@ def credential_problem(endpoint: ClientEndpoint) -> str:
     try:
         endpoint.auth()
     except (SecretUnreadable, ValueError) as error:
-        return str(error)
+        return translated(error)
     return ""
 
 

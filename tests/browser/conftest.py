@@ -147,7 +147,7 @@ def client_server() -> Iterator[EndpointServer]:
 
 @pytest.fixture
 def hire(chromium: Any, live_server: Any) -> Iterator[Hire]:
-    """Makes operators: ``hire(width, dark=…, scripts=…, language=…)``. Whoever saw the page misbehave complains at the end."""
+    """Makes operators: ``hire(width, dark=…, scripts=…, language=…)``. Who saw faults complains at the end."""
     cache.clear()
     contexts: list[Any] = []
     hired: list[Operator] = []
