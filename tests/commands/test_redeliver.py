@@ -11,7 +11,7 @@ import pytest
 from live_push.models import Delivery
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
-from tests.support import START, command, deliver, status
+from tests.support import OK, START, command, deliver, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,8 +86,20 @@ def test_as_json_has_stable_keys() -> None:
 def test_a_dry_run_redelivers_nothing() -> None:
     failed()
     out, _err = run("--endpoint", "crm", "--dry-run")
-    assert "1 deliveries would be redelivered (dry run, nothing sent)" in out
+    assert "1 of 1 deliveries would be redelivered (dry run, nothing sent)" in out
     assert not pending()
+
+
+def test_a_dry_run_says_what_would_be_skipped_and_why() -> None:
+    delivery = failed()
+    assert delivery.profile is not None
+    delivery.profile.save()
+    deliver(OK)
+    out, err = run(delivery.pk, "--dry-run")
+    assert "0 of 1 deliveries would be redelivered" in out
+    assert f"Delivery {delivery.pk} would be skipped: a newer state was accepted; use resend." in err
+    out, _err = run(delivery.pk, "--dry-run", "--json")
+    assert (json.loads(out)["redelivered"], len(json.loads(out)["skipped"])) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -14,6 +15,7 @@ from live_push.chunks import chunks
 from live_push.management.arguments import WRONG_CALL, endpoints_named, moment
 from live_push.management.progress import Progress
 from live_push.models import Delivery, DeliveryStatus
+from live_push.outbox import reopen
 
 CHUNK = 500
 
@@ -32,7 +34,11 @@ class Command(BaseCommand):
         add("--status", choices=["failed", "cancelled"], action="append", help="Default: failed.")
         add("--since", help="Ended at or after this moment, such as 2026-11-20T00:00Z.")
         add("--until", help="Ended before this moment.")
-        add("--dry-run", action="store_true", help="Say how many would be redelivered; redeliver none.")
+        add(
+            "--dry-run",
+            action="store_true",
+            help="Say how many would be redelivered, and why not others; do nothing.",
+        )
         add("--json", action="store_true", help="Print the summary as one JSON object.")
 
     def handle(self, **options: Any) -> None:
@@ -43,15 +49,16 @@ class Command(BaseCommand):
         ids = self._selected(options)
         reopened = 0
         skipped: list[api.Skipped] = []
-        if not options["dry_run"]:
-            with Progress(len(ids), "deliveries", stream=self.stderr, verbosity=options["verbosity"]) as progress:
-                for some in chunks(ids, CHUNK):
-                    again, left = api.redeliver(some)
-                    reopened += len(again)
-                    skipped += left
-                    progress.advance(len(some))
+        would = partial(reopen.plan, using=router.db_for_write(Delivery))
+        redeliver = would if options["dry_run"] else api.redeliver
+        with Progress(len(ids), "deliveries", stream=self.stderr, verbosity=options["verbosity"]) as progress:
+            for some in chunks(ids, CHUNK):
+                again, left = redeliver(some)
+                reopened += len(again)
+                skipped += left
+                progress.advance(len(some))
         self._report(len(ids), reopened, skipped, options)
-        if skipped:
+        if skipped and not options["dry_run"]:
             raise SystemExit(1)
 
     def _selected(self, options: dict[str, Any]) -> list[int]:
@@ -70,12 +77,14 @@ class Command(BaseCommand):
     def _report(self, found: int, reopened: int, skipped: list[api.Skipped], options: dict[str, Any]) -> None:
         if options["json"]:
             left = [{"delivery": item.delivery_id, "why": item.why} for item in skipped]
-            summary = {"dry_run": options["dry_run"], "found": found, "redelivered": reopened, "skipped": left}
+            redelivered = 0 if options["dry_run"] else reopened
+            summary = {"dry_run": options["dry_run"], "found": found, "redelivered": redelivered, "skipped": left}
             self.stdout.write(json.dumps(summary))
             return
         for item in skipped:
-            self.stderr.write(f"Delivery {item.delivery_id} was skipped: {item.why}.")
+            was = "would be" if options["dry_run"] else "was"
+            self.stderr.write(f"Delivery {item.delivery_id} {was} skipped: {item.why}.")
         if options["dry_run"]:
-            self.stdout.write(f"{found:,} deliveries would be redelivered (dry run, nothing sent).")
+            self.stdout.write(f"{reopened:,} of {found:,} deliveries would be redelivered (dry run, nothing sent).")
         elif options["verbosity"]:
             self.stdout.write(f"{reopened:,} of {found:,} deliveries are sent again.")
