@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 
 from live_push.ids import as_id
 from live_push.models import Attempt, Delivery, DeliveryStatus
-from live_push.models.clock import DbNow
+from live_push.models.clock import DbNow, db_now
 
 from . import delivery_story, once, words
 from .base import ROWS_LISTED, CappedPaginator, LivePushAdmin, may
@@ -223,6 +223,7 @@ class DeliveryAdmin(LivePushAdmin):
             title=deed.label,
             deed=deed,
             plan=plan,
+            recorded=[words.moment(moment, db_now(Delivery.objects.db)) for moment in (plan.oldest, plan.newest)],
             button=deed.button % {"count": words.Count(plan.count)},
             # In one field, because the number of fields of a request is limited.
             chosen=",".join(map(str, chosen)),

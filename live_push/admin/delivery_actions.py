@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -21,11 +22,16 @@ from live_push.outbox import reopen, withdraw
 
 @dataclass(frozen=True)
 class Plan:
-    """What an action would do to the chosen deliveries: how many it takes on, by endpoint, and why not the others."""
+    """What an action would do to the chosen deliveries: how many it takes on, by endpoint, and why not the others.
+
+    ``oldest`` and ``newest`` are when those it takes on were recorded.
+    """
 
     count: int
     by_endpoint: list[tuple[str, int]]
     left_out: list[tuple[str, int]] = field(default_factory=list)
+    oldest: datetime | None = None
+    newest: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,15 @@ class Deed:
 
 
 def _plan(chosen: Collection[int], taken: Collection[int], left_out: Counter[str]) -> Plan:
-    rows = Delivery.objects.filter(pk__in=taken).order_by().values_list("endpoint__name", flat=True)
-    return Plan(len(taken), sorted(Counter(rows).items()), [(why, number) for why, number in left_out.most_common()])
+    rows = list(Delivery.objects.filter(pk__in=taken).order_by().values_list("endpoint__name", "created_at"))
+    recorded = [created_at for _name, created_at in rows]
+    return Plan(
+        len(taken),
+        sorted(Counter(name for name, _created_at in rows).items()),
+        list(left_out.most_common()),
+        min(recorded, default=None),
+        max(recorded, default=None),
+    )
 
 
 def _plan_redelivery(ids: Collection[int], using: str) -> Plan:

@@ -243,6 +243,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
                 (_("Accepted in 24 hours"), words.share(own.day)),
                 (_("Last success"), words.moment(endpoint.health.last_success_at, endpoint.now)),
                 (_("Last failure"), words.moment(endpoint.health.last_failure_at, endpoint.now)),
+                (_("Failures in a row"), words.number(endpoint.health.failures_in_row)),
                 (_("Waiting"), words.number(own.waiting.deliveries)),
                 (_("Behind"), words.NOTHING if convergence is None else words.number(convergence.behind)),
                 (_("Never sent"), words.NOTHING if convergence is None else words.number(convergence.never_sent)),
@@ -252,6 +253,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
             if may(request, "view_delivery")
             else None,
             "deliveries_url": deliveries_url(endpoint),
+            "failed_url": deliveries_url(endpoint, status__exact="failed"),
             "can_test": self.has_test_permission(request),
             "can_pause": self.has_pause_permission(request),
             "can_resend": may(request, "resend_delivery"),

@@ -340,6 +340,8 @@ class TestDeeds:
         chosen = {"action": "redeliver", "_selected_action": ids}
         page = boss.post(url("delivery_changelist"), chosen)
         assert "Redeliver 1 delivery" in page.content.decode()
+        recorded = Delivery.objects.get(status="failed").created_at.isoformat()
+        assert page.content.decode().count(f'datetime="{recorded}"') == 2
         assert "2: it is succeeded" in page.content.decode()
         assert not Delivery.objects.filter(status="pending").exists()
         bulk = {"deed": "redeliver", "chosen": page.context["chosen"], "query": "status__exact=failed"}

@@ -278,6 +278,19 @@ class TestPage:
         page = staff("view_clientendpoint").get(url("clientendpoint_change", acme.pk)).content.decode()
         assert "/delivery/" not in page
 
+    def test_it_leads_to_what_failed_so_that_it_can_be_redelivered(self, boss: Client, staff: Staff) -> None:
+        endpoint = ClientEndpointFactory()
+        UserProfileFactory.create_batch(2)
+        deliver(status(413), status(500))
+        EndpointHealth.objects.update(failures_in_row=42)
+        page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+        assert "<dt>Failures in a row</dt><dd>42</dd>" in page
+        (address,) = re.findall(r'href="([^"]+)">Redeliver failed…', page)
+        found = boss.get(address.replace("&amp;", "&")).context["cl"].result_list
+        assert [delivery.last_status_code for delivery in found] == [413]
+        page = staff("view_clientendpoint", "view_delivery").get(url("clientendpoint_change", endpoint.pk))
+        assert "Redeliver failed…" not in page.content.decode()
+
     def test_a_filter_finds_those_whose_credentials_can_not_be_used(self, boss: Client) -> None:
         ClientEndpointFactory()
         lost = ClientEndpointFactory(basic=True)
