@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 from django.db.models.functions import Greatest
 
 from live_push.chunks import chunks
@@ -107,7 +108,7 @@ def _record_snapshots(profile_ids: Sequence[int], trigger: str, memory: _Memory,
         own = memory.event_ids.get(profile_id)
         kept_event = _kept_tier_event(own, row["tier_assigned_by_event"], using=using) if own else None
         snapshot = snapshots.build(row, using=using, tier_event=kept_event)
-        replaced = own is not None and _replace(own, snapshot, using=using)
+        replaced = own is not None and _replace(own, snapshot, trigger, using=using)
         event_id = own if own and replaced else uuid.uuid4()
         if snapshot.error:
             failed.append(event_id)
@@ -140,12 +141,15 @@ def _insert(pushes: list[Push], *, using: str) -> list[int]:
     return [push.pk for push in Push.objects.using(using).bulk_create(pushes, batch_size=200)]
 
 
-def _replace(event_id: uuid.UUID, snapshot: snapshots.Snapshot, *, using: str) -> bool:
+def _replace(event_id: uuid.UUID, snapshot: snapshots.Snapshot, trigger: str, *, using: str) -> bool:
     """Give this transaction's own push the newer body; false where a savepoint's rollback took the push away."""
     own = Push.objects.using(using).filter(event_id=event_id)
-    replaced = own.update(
-        sequence=snapshot.sequence, payload=snapshot.payload, digest=snapshot.digest, error=snapshot.error
-    )
+    written: dict[str, Any] = {"sequence": snapshot.sequence, "payload": snapshot.payload}
+    if trigger == PushTrigger.TIER:
+        # From now on the body tells an event of this very commit, which a later score update must not hide.
+        mere_saves = When(trigger__in=[PushTrigger.UPDATED, PushTrigger.USER], then=Value(PushTrigger.TIER))
+        written["trigger"] = Case(mere_saves, default=F("trigger"))
+    replaced = own.update(**written, digest=snapshot.digest, error=snapshot.error)
     if not replaced:
         return False
     push_id = own.values_list("pk", flat=True).get()

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import F
 from django.test import override_settings
 
+from live_push.api import award_points
 from live_push.contract.payload import ProfilePayload
 from live_push.models import Delivery, Push, TierMembership, UserProfile
 from live_push.outbox import record
@@ -167,6 +168,19 @@ class TestOneCommit:
             membership.assigned_by_event = "update"
             membership.save()
         assert [body["tierInfo"]["assignedByEvent"] for body in bodies()] == ["jump"]
+
+    def test_keeps_the_weightier_tier_event_after_a_mere_profile_save(self) -> None:
+        ClientEndpointFactory()
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        forget()
+        with transaction.atomic():
+            profile.save()
+            award_points(profile, 1200)
+            award_points(profile, 1)
+        (body,) = bodies()
+        assert (body["tierInfo"]["assignedByEvent"], body["tierInfo"]["timeframeScore"]) == ("jump", 1201)
+        assert Push.objects.get().trigger == "tier"
 
     def test_lets_a_mere_profile_save_keep_no_old_event(self) -> None:
         ClientEndpointFactory()
