@@ -25,6 +25,9 @@ from .guarded import GuardedBigIntegerField, GuardedDateField, RemembersStored
 from .locking import locked
 from .tiers import Tier
 
+# The period that a counter belongs to; without one it counts as that of the present.
+PERIODS = {"monthly_points": "monthly_points_period", "weekly_points": "weekly_points_period"}
+
 # One UPDATE names at most so many ids; well below what any database accepts as parameters of one statement.
 IDS_PER_STATEMENT = 10_000
 
@@ -33,6 +36,7 @@ class UserProfileQuerySet(models.QuerySet["UserProfile"]):
     """Bulk writes announce what they changed, because Django sends no signal for them."""
 
     def update(self, **kwargs: Any) -> int:
+        kwargs = {period: None for counter, period in PERIODS.items() if counter in kwargs} | kwargs
         with transaction.atomic(using=self.db, savepoint=False):
             # Afterwards the filter may no longer match, and rows that others insert meanwhile must not slip in.
             matching = self.model._base_manager.using(self.db).filter(pk__in=self.order_by().values("pk"))
@@ -268,6 +272,12 @@ class UserProfile(RemembersStored):
         return self.user_name or f"#{self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        for counter, period in PERIODS.items():
+            # What the host counted itself is of now, not of the month or week in which points were last awarded.
+            if self.is_changed_here(counter) and not self.is_changed_here(period):
+                setattr(self, period, None)
+            if counter in (kwargs.get("update_fields") or ()):
+                kwargs["update_fields"] = [*kwargs["update_fields"], period]
         # In autocommit post_save would run after the row's own commit: a crash in between would lose the push.
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):

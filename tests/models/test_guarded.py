@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from django.db.models import F
 
-from live_push.models import UserProfile
+from live_push.models import Push, UserProfile
+from live_push.models.clock import stopped
 from live_push.tiers import service
 from live_push.tiers.points import COUNTERS
-from tests.factories import UserProfileFactory
+from tests.factories import ClientEndpointFactory, UserProfileFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,6 +47,8 @@ MINE = {
     "weekly_points": 8,
     "weekly_points_period": date(2020, 1, 6),
 }
+# What the host counted itself is of no period: it is pushed as it is.
+WITH_IT = {"monthly_points": {"monthly_points_period": None}, "weekly_points": {"weekly_points_period": None}}
 every_column = pytest.mark.parametrize("name", OLD)
 
 
@@ -80,7 +84,7 @@ def test_a_save_for_another_reason_takes_nothing_back(stale: UserProfile) -> Non
 def test_what_was_changed_on_the_instance_is_written_and_nothing_else(stale: UserProfile, name: str) -> None:
     setattr(stale, name, MINE[name])
     stale.save()
-    assert stored() == {**NEW, name: MINE[name]}
+    assert stored() == {**NEW, name: MINE[name], **WITH_IT.get(name, {})}
     assert getattr(stale, name) == MINE[name]
 
 
@@ -99,7 +103,7 @@ def test_what_was_changed_waits_for_a_save_that_includes_it(stale: UserProfile, 
     stale.save(update_fields=["city"])
     assert stored() == NEW
     stale.save()
-    assert stored() == {**NEW, name: MINE[name]}
+    assert stored() == {**NEW, name: MINE[name], **WITH_IT.get(name, {})}
 
 
 @every_column
@@ -107,7 +111,7 @@ def test_reading_another_column_again_does_not_forget_the_change(stale: UserProf
     setattr(stale, name, MINE[name])
     stale.refresh_from_db(fields=["city"])
     stale.save()
-    assert stored() == {**NEW, name: MINE[name]}
+    assert stored() == {**NEW, name: MINE[name], **WITH_IT.get(name, {})}
 
 
 def test_what_was_read_again_is_known(stale: UserProfile) -> None:
@@ -183,3 +187,27 @@ def test_an_award_in_between_is_kept_and_so_is_the_next() -> None:
     service.spend_points(yours, 100)
     mine.save()
     assert (stored()["total_points"], stored()["redeemable_points"]) == (523, 423)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda member: member.save(), id="saved"),
+        pytest.param(lambda member: member.save(update_fields=["monthly_points", "weekly_points"]), id="saved in part"),
+        pytest.param(lambda member: UserProfile.objects.update(monthly_points=70, weekly_points=7), id="updated"),
+        pytest.param(
+            lambda member: UserProfile.objects.bulk_update([member], ["monthly_points", "weekly_points"]), id="in bulk"
+        ),
+    ],
+)
+def test_what_the_host_counted_itself_is_pushed_however_long_ago_the_last_award_was(
+    write: Callable[[UserProfile], object],
+) -> None:
+    ClientEndpointFactory()
+    member = UserProfileFactory()
+    service.award_points(member, 500, at=datetime(2026, 3, 2, tzinfo=UTC))
+    member.monthly_points, member.weekly_points = 70, 7
+    with stopped(datetime(2026, 6, 1, tzinfo=UTC)):
+        write(member)
+    body = json.loads(Push.objects.latest("sequence").payload or b"")
+    assert (body["monthlyPoints"], body["weeklyPoints"]) == (70, 7)
