@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern
+from django.urls import URLPattern, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from live_push.ids import as_id
-from live_push.models import Attempt, Delivery, DeliveryStatus
+from live_push.models import Attempt, ClientEndpoint, Delivery, DeliveryStatus
 from live_push.models.clock import DbNow, db_now
 
 from . import delivery_story, once, words
@@ -37,17 +38,20 @@ class DeliveryChangeList(ChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         # No join: MariaDB would begin at the few endpoints, and sort the whole log to show a page of it.
         found = super().get_queryset(request, exclude_parameters)
-        return found.select_related(None).prefetch_related("push", "endpoint")
+        endpoints = ClientEndpoint.objects.select_related("health")
+        return found.select_related(None).prefetch_related("push", "profile", Prefetch("endpoint", endpoints))
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
+        may_see_member = may(request, "view_userprofile")
         took = last_durations([delivery.pk for delivery in self.result_list])
         endpoints = {delivery.endpoint_id: delivery.endpoint for delivery in self.result_list}
         bounds = {pk: endpoint.policy.most_attempts for pk, endpoint in endpoints.items()}
         for delivery in self.result_list:
             delivery.took_ms = took.get(delivery.pk)
             delivery.most_attempts = bounds[delivery.endpoint_id]
+            delivery.may_see_member = may_see_member
 
 
 @admin.register(Delivery)
@@ -67,7 +71,7 @@ class DeliveryAdmin(LivePushAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         deliveries: QuerySet[Any] = (
-            super().get_queryset(request).select_related("push", "endpoint").annotate(now=DbNow())
+            super().get_queryset(request).select_related("push", "endpoint__health").annotate(now=DbNow())
         )
         return deliveries
 
@@ -102,8 +106,7 @@ class DeliveryAdmin(LivePushAdmin):
 
     @admin.display(description=gettext_lazy("member"))
     def member(self, delivery: Any) -> SafeString:
-        member = words.NOTHING if delivery.profile_id is None else f"#{delivery.profile_id}"
-        return format_html('{}<br><span class="lp-quiet">{}</span>', member, delivery.push.get_trigger_display())
+        return format_html('{}<br><span class="lp-quiet">{}</span>', who(delivery), delivery.push.get_trigger_display())
 
     @admin.display(description=gettext_lazy("attempts"))
     def attempts(self, delivery: Any) -> SafeString:
@@ -126,7 +129,8 @@ class DeliveryAdmin(LivePushAdmin):
         recorded = words.moment(delivery.created_at, delivery.now)
         if delivery.next_attempt_at is None:
             return format_html("{}", recorded)
-        return format_html("{}<br>{} {}", recorded, _("next:"), words.moment(delivery.next_attempt_at, delivery.now))
+        awaited = delivery_story.awaited(delivery, delivery.now)
+        return format_html("{}<br>{} {}", recorded, _("next:"), awaited)
 
     # Read-only, all of it; who may do what stands in the permissions of the deeds.
 
@@ -151,15 +155,14 @@ class DeliveryAdmin(LivePushAdmin):
     def story(self, request: HttpRequest, delivery: Any) -> dict[str, Any]:
         """All that the page tells."""
         body = delivery_story.body_of(delivery)
+        chapters = delivery_story.chapters(delivery, body)
         return {
             "title": _("Delivery to “%(name)s”") % {"name": delivery.endpoint.name},
             "subtitle": None,
             "badge": words.delivery_badge(delivery),
             "body": body,
-            "chapters": [
-                (chapter, words.moment(chapter.attempt.started_at, delivery.now))
-                for chapter in delivery_story.chapters(delivery, body)
-            ],
+            "chapters": in_order(chapters, delivery_story.interventions(delivery), delivery.now),
+            "latest": chapters[-1] if chapters else None,
             "recorded": words.moment(delivery.created_at, delivery.now),
             "ended": words.moment(delivery.ended_at, delivery.now),
             "next_step": delivery_story.next_step(delivery, delivery.now),
@@ -277,10 +280,29 @@ class DeliveryAdmin(LivePushAdmin):
         ]
 
 
+def in_order(
+    chapters: Iterable[delivery_story.Chapter], deeds: Iterable[delivery_story.Intervention], now: datetime
+) -> list[tuple[Any, Any, SafeString | str]]:
+    """Attempts and what people did, as it happened: an attempt or nothing, a deed or nothing, and when."""
+    told: list[tuple[datetime, Any, Any]] = [(chapter.attempt.started_at, chapter, None) for chapter in chapters]
+    told += [(deed.at, None, deed) for deed in deeds]
+    return [(chapter, deed, words.moment(at, now)) for at, chapter, deed in sorted(told, key=lambda one: one[0])]
+
+
 def last_durations(ids: list[int]) -> dict[int, int | None]:
     """How many milliseconds the last attempt of each delivery took; one look by index for each, in one statement."""
     newest = Attempt.objects.filter(delivery=OuterRef("pk")).order_by("-number").values("duration_ms")[:1]
     return dict(Delivery.objects.filter(pk__in=ids).order_by().values_list("pk", Subquery(newest)))
+
+
+def who(delivery: Any) -> SafeString | str:
+    """The member of a row: for those who may see members a link with the name, for others its first letter."""
+    if delivery.profile_id is None:
+        return words.NOTHING
+    if not delivery.may_see_member:
+        return f"#{delivery.profile_id} {words.masked(delivery.profile.user_name)}"
+    address = reverse("admin:live_push_userprofile_change", args=[delivery.profile_id])
+    return format_html('<a href="{}">#{} {}</a>', address, delivery.profile_id, delivery.profile.user_name or "")
 
 
 def quick_views(request: HttpRequest) -> list[tuple[Any, str, bool]]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from live_push.contract import headers, payload
@@ -32,6 +35,15 @@ class Chapter:
     answer: str
     answer_is_cut: bool
     same_bytes: bool | None
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """What a person did to a delivery."""
+
+    what: str
+    who: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,17 @@ def chapters(delivery: Delivery, body: Body) -> list[Chapter]:
     ]
 
 
+def interventions(delivery: Delivery) -> list[Intervention]:
+    """What the admin's history tells of a delivery, oldest first."""
+    entries = LogEntry.objects.filter(
+        content_type=ContentType.objects.get_for_model(Delivery), object_id=str(delivery.pk)
+    )
+    return [
+        Intervention(entry.get_change_message(), entry.user.get_username(), entry.action_time)
+        for entry in entries.select_related("user").order_by("action_time", "pk")
+    ]
+
+
 def sent_headers(delivery: Delivery, attempt: Attempt) -> list[tuple[str, str]]:
     """The headers of an attempt, as far as they are known: of credentials and signature only that they were there."""
     shown = [
@@ -116,15 +139,28 @@ def _badge(attempt: Attempt) -> words.Badge:
 def next_step(delivery: Delivery, now: datetime) -> Any:
     """What happens next, in a sentence."""
     match delivery.status:
-        case DeliveryStatus.PENDING if not delivery.endpoint.is_active:
-            return _("It is kept, and sent when the endpoint is resumed.")
         case DeliveryStatus.PENDING:
-            return words.moment(delivery.next_attempt_at, now)
+            return awaited(delivery, now)
         case DeliveryStatus.SENDING:
             return _("A worker has it; what comes back is written down here.")
         case DeliveryStatus.SUCCEEDED:
             return _("Nothing: the endpoint has it.")
     return _("Nothing by itself. Redeliver sends the same event again, resend the member's current state.")
+
+
+def awaited(delivery: Delivery, now: datetime) -> Any:
+    """When a pending delivery is tried next, or what must happen before: its endpoint may keep it beyond its time."""
+    endpoint, due_at = delivery.endpoint, delivery.next_attempt_at
+    if not endpoint.is_active:
+        return _("when the endpoint is resumed")
+    if endpoint.health.needs_credentials:
+        return _("when the endpoint has its credentials again")
+    rests_until = endpoint.health.rests_until
+    if rests_until is not None and rests_until > now and (due_at is None or due_at < rests_until):
+        return format_html("{} {}", _("when the endpoint has rested:"), words.moment(rests_until, now))
+    if due_at is not None and due_at <= now:
+        return format_html("{} {}", _("as soon as a worker is free; due:"), words.moment(due_at, now))
+    return words.moment(due_at, now)
 
 
 def compared(delivery: Delivery) -> Comparison:

@@ -13,7 +13,7 @@ from django.test import Client
 from live_push.admin import base, delivery_filters
 from live_push.api import push_profile
 from live_push.delivery.result import Result
-from live_push.models import Attempt, ClientEndpoint, Delivery, Push
+from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, Push
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, deliver, status
@@ -129,6 +129,19 @@ class TestFinding:
         assert "31 ms" in page
         assert "700 ms" not in page
 
+    def test_each_row_leads_to_its_member_and_names_it_to_those_who_may_see_members(
+        self, boss: Client, staff: Staff
+    ) -> None:
+        ClientEndpointFactory()
+        profile = UserProfileFactory(user_name="ada.lovelace")
+        link = f'<a href="{url("userprofile_change", profile.pk)}">#{profile.pk} ada.lovelace</a>'
+        assert link in boss.get(url("delivery_changelist")).content.decode()
+        page = staff("view_delivery").get(url("delivery_changelist")).content.decode()
+        assert f"#{profile.pk} a…<br>" in page
+        assert "lovelace" not in page
+        profile.delete()
+        assert "lovelace" not in boss.get(url("delivery_changelist")).content.decode()
+
     def test_the_states_above_the_list_keep_the_other_filters(self, boss: Client) -> None:
         context = boss.get(url("delivery_changelist"), {"recorded": "day", "status__exact": "failed", "p": "1"}).context
         views = {str(name): (address, current) for name, address, current in context["quick_views"]}
@@ -147,7 +160,7 @@ class TestFinding:
         for members in (1, 20):
             UserProfileFactory.create_batch(members)
             deliver(*[status(500)] * 2 * members)
-            with django_assert_num_queries(13):
+            with django_assert_num_queries(14):
                 boss.get(url("delivery_changelist"))
 
     def test_no_query_of_the_list_counts_the_whole_log_or_sorts_out_doubles(self, boss: Client) -> None:
@@ -274,8 +287,43 @@ class TestStory:
             for _ in range(more):
                 first.pk, first.number = None, first.number + 1
                 first.save()
-            with django_assert_num_queries(9):
+            with django_assert_num_queries(10):
                 told(boss)
+
+    @pytest.mark.parametrize(
+        ("endpoint", "health", "sentence"),
+        [
+            pytest.param({}, {}, "as soon as a worker is free; due:", id="it is due"),
+            pytest.param({"is_active": False}, {}, "when the endpoint is resumed", id="the endpoint is off"),
+            pytest.param(
+                {}, {"needs_credentials": True}, "when the endpoint has its credentials again", id="it can't log in"
+            ),
+            pytest.param({}, {"rests_until": START + HOUR}, "when the endpoint has rested:", id="the endpoint rests"),
+            pytest.param({}, {"rests_until": START - HOUR}, "as soon as a worker is free; due:", id="it has rested"),
+        ],
+    )
+    def test_what_waits_tells_for_what(
+        self, boss: Client, endpoint: dict[str, Any], health: dict[str, Any], sentence: str
+    ) -> None:
+        with stopped(START):
+            ClientEndpointFactory()
+            UserProfileFactory()
+            ClientEndpoint.objects.update(**endpoint)
+            EndpointHealth.objects.update(**health)
+            assert told(boss).count(sentence) == 2
+            assert sentence in boss.get(url("delivery_changelist")).content.decode()
+            assert ("13:00" in told(boss) or "1 p.m." in told(boss)) == ("rested:" in sentence)
+
+    def test_who_did_what_by_hand_stands_between_the_attempts(self, boss: Client) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        deliver(status(413))
+        do(boss, "redeliver", Delivery.objects.get())
+        deliver(OK)
+        page = told(boss)
+        first, deed, second = (page.index(part) for part in ("Attempt 1:", "By hand: boss", "Attempt 2:"))
+        assert first < deed < second
+        assert "Redeliver: the same event again ·" in page
 
     def test_nothing_is_added_changed_or_deleted(self, boss: Client) -> None:
         ClientEndpointFactory()
