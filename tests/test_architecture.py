@@ -68,6 +68,7 @@ ROOMS = (
     Room(6, ("management",)),
     Room(6, ("checks",)),
     Room(6, ("tasks",)),
+    Room(6, ("django_tasks",)),
     # The client's side of the wire, for host projects' tests; nothing of ours may lean on it.
     Room(6, ("testing", "https_server", "certificate_authority")),
     Room(7, ("apps",)),

@@ -12,7 +12,10 @@ def make_app(broker: str, queue: str) -> Celery:
     app.conf.update(
         broker_url=broker,
         task_default_queue=queue,
-        beat_schedule={"live-push-sweep": {"task": "live_push.sweep", "schedule": 1.0}},
+        beat_schedule={
+            "live-push-sweep": {"task": "live_push.sweep", "schedule": 1.0},
+            "live-push-tiers": {"task": "live_push.tiers", "schedule": 1.0},
+        },
     )
     app.autodiscover_tasks()
     return app

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from django.test import override_settings
 
 from live_push import engines
 from live_push.https_server import EndpointServer
-from live_push.models import Delivery, WorkerHeartbeat
+from live_push.models import Delivery, TierEvent, WorkerHeartbeat
+from live_push.models.clock import stopped
 from live_push.status import status
 from tests.conftest import need
 from tests.engines.processes import ROOT, running
-from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,6 +115,18 @@ def test_the_sweep_delivers_what_nobody_was_woken_for(app: Any, client: Endpoint
     assert received.json()["id"] == profile.pk
     assert WorkerHeartbeat.objects.get().engine == "celery"
     assert status(using="default").worker_seen
+
+
+def test_beat_runs_the_clock_of_the_tiers_in_place_of_cron(app: Any, client: EndpointServer, tmp_path: Path) -> None:
+    TierProgramFactory(timeframe="rolling", length=1)
+    with stopped(datetime(2020, 1, 31, tzinfo=UTC)):
+        profile = UserProfileFactory()
+    ClientEndpointFactory(url=client.url)
+    with worker(app, client, "--beat", "--schedule", str(tmp_path / "schedule")):
+        (received,) = client.wait_for(1, timeout=60)
+    assert received.json()["tierInfo"]["assignedByEvent"] == "maintain"
+    first = TierEvent.objects.filter(profile=profile, cause="clock").earliest("pk")
+    assert first.due_at == datetime(2020, 2, 29, tzinfo=UTC)
 
 
 def test_a_message_carries_the_name_of_the_database_and_nothing_of_the_member(app: Any, queue: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -19,11 +20,12 @@ from django.test import override_settings
 
 from live_push import engines
 from live_push.https_server import EndpointServer
-from live_push.models import Delivery
+from live_push.models import Delivery, TierEvent
+from live_push.models.clock import stopped
 from live_push.status import status
 from tests.conftest import need
 from tests.engines.processes import running
-from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
 from tests.support import OK, deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,6 +140,20 @@ def test_a_doubled_task_does_nothing(client: EndpointServer) -> None:
     with override_settings(LIVE_PUSH=client.settings):
         assert [look.call("default"), look.call("default")] == [1, 0]
     assert len(client.received) == 1
+
+
+def test_the_clock_of_the_tiers_is_a_task(table: Any) -> None:
+    tiers = import_module("live_push.django_tasks").tiers
+    TierProgramFactory(timeframe="rolling", length=1)
+    with stopped(datetime(2026, 1, 31, tzinfo=UTC)):
+        UserProfileFactory()
+    tiers.enqueue()
+    assert table.get().args_kwargs == {"args": [], "kwargs": {}}
+    with stopped(datetime(2026, 3, 1, tzinfo=UTC)):
+        call_command("db_worker", "--batch", "--no-startup-delay", "--no-reload", verbosity=0)
+    assert table.get().return_value == 1
+    (event,) = TierEvent.objects.filter(cause="clock")
+    assert (event.event, event.due_at) == ("maintain", datetime(2026, 2, 28, tzinfo=UTC))
 
 
 def test_cron_sweeps_what_nobody_was_woken_for(client: EndpointServer, capsys: pytest.CaptureFixture[str]) -> None:
