@@ -17,6 +17,7 @@ from live_push.models import (
     DeliveryStatus,
     EndpointHealth,
     Priority,
+    Push,
     UserProfile,
 )
 from live_push.models.clock import DbNow, db_now
@@ -59,6 +60,8 @@ def redeliver(delivery_ids: Collection[int], *, using: str) -> tuple[list[int], 
                 next_attempt_at=DbNow(),
                 ended_at=None,
                 redelivered=True,
+                # What ended before its push was drawn still stands at the end of the line.
+                position=Subquery(Push.objects.filter(pk=OuterRef("push")).values("sequence")),
                 **NEW_RUN,
             )
             reopened += can
@@ -106,7 +109,7 @@ def _why_not(delivery: Delivery) -> str:
     if delivery.push.payload is None:
         return _("its body is no longer kept; use resend")
     accepted: int = delivery.accepted or 0  # type: ignore[attr-defined]
-    if accepted >= delivery.position:
+    if accepted >= (delivery.push.sequence or 0):
         return _("a newer state was accepted; use resend")
     return ""
 

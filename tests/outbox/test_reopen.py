@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from live_push import api
-from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, Push, UserProfile
+from live_push.models import Attempt, ClientEndpoint, Confirmation, Delivery, EndpointHealth, Push, UserProfile
 from live_push.models.clock import stopped
+from live_push.outbox import resend, withdraw
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START, deliver, status
 
@@ -55,6 +56,36 @@ class TestRedelivery:
         profile.save()
         deliver()
         _reopened, (skipped,) = api.redeliver([old])
+        assert skipped.why == "a newer state was accepted; use resend"
+
+    def resent_to_one_of_two(self, profile: UserProfile) -> Delivery:
+        """The delivery that was cancelled before the other one gave their push its sequence and body."""
+        resend.record([profile.pk], using="default")
+        cancelled = Delivery.objects.filter(status="pending").latest("pk")
+        withdraw.cancel([cancelled.pk], using="default")
+        deliver()
+        return cancelled
+
+    def test_of_what_was_cancelled_before_its_body_was_drawn_takes_its_place_in_the_line(self) -> None:
+        ClientEndpointFactory.create_batch(2)
+        profile = UserProfileFactory()
+        deliver()
+        cancelled = self.resent_to_one_of_two(profile)
+        assert api.redeliver([cancelled]) == ([cancelled.pk], [])
+        assert len(deliver()) == 1
+        confirmed = Confirmation.objects.values_list("sequence", flat=True)
+        assert set(confirmed) == {Push.objects.latest("pk").sequence}
+        profile.save()
+        assert len(deliver()) == 2
+
+    def test_of_what_was_cancelled_before_its_body_was_drawn_is_skipped_where_a_newer_state_was_accepted(self) -> None:
+        ClientEndpointFactory.create_batch(2)
+        profile = UserProfileFactory()
+        deliver()
+        cancelled = self.resent_to_one_of_two(profile)
+        profile.save()
+        deliver()
+        _reopened, (skipped,) = api.redeliver([cancelled])
         assert skipped.why == "a newer state was accepted; use resend"
 
     def test_of_a_body_that_is_gone_is_skipped(self) -> None:
