@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.contrib import admin
-from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from live_push.delivery.result import ErrorCode
 from live_push.ids import as_id
-from live_push.models import Delivery, DeliveryStatus, EndpointHour, Push, PushTrigger, UserProfile
+from live_push.models import Attempt, Delivery, DeliveryStatus, EndpointHour, Push, PushTrigger, UserProfile
 from live_push.models.clock import db_now
+from live_push.models.statistics import HOUR
 
 from .base import ROWS_LISTED
 
@@ -23,6 +25,7 @@ PERIODS: Final = {
     "week": timedelta(days=7),
     "month": timedelta(days=30),
 }
+HOURS_LOOKED_THROUGH: Final = 24
 NOT_SUCCEEDED: Final = [status for status in DeliveryStatus if status != DeliveryStatus.SUCCEEDED]
 
 
@@ -67,15 +70,34 @@ class ErrorCodeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         # Only what happens: the whole vocabulary would fill the page.
-        week = EndpointHour.objects.since(db_now(EndpointHour.objects.db) - PERIODS["week"]).failed()
+        week = EndpointHour.objects.since(db_now(EndpointHour.objects.db) - PERIODS["week"]).exclude(error_code="")
         seen = set(week.order_by().values_list("error_code", flat=True).distinct()) | {request.GET.get("cause", "")}
         return [(code, code) for code in sorted(seen) if code]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():
             return queryset
+        if self.value() == ErrorCode.ID_CONFLICT:
+            return in_conflict(queryset)
         # What succeeded has no last error; to say so lets the database pass over most of the log.
         return queryset.filter(last_error_code=self.value()).filter(status__in=NOT_SUCCEEDED)
+
+
+def in_conflict(deliveries: QuerySet[Any]) -> QuerySet[Any]:
+    """Those that were accepted with the third-party id of another member, of the last hours that had any.
+
+    Only their attempts know, and have no index for it: the statistics tell in which hours to look.
+    """
+    counted = EndpointHour.objects.using(deliveries.db).in_conflict().order_by("-hour")
+    hours = list(counted.values_list("endpoint", "hour").distinct()[:HOURS_LOOKED_THROUGH])
+    if not hours:
+        return deliveries.none()
+    then = Q()
+    for endpoint_id, hour in hours:
+        then |= Q(endpoint=endpoint_id, ended_at__gte=hour, ended_at__lt=hour + HOUR)
+    conflict = Attempt.objects.using(deliveries.db).filter(delivery=OuterRef("pk"), capture_conflict=True)
+    accepted = Delivery.objects.using(deliveries.db).filter(then, Exists(conflict), status=DeliveryStatus.SUCCEEDED)
+    return deliveries.filter(pk__in=list(accepted.order_by().values_list("pk", flat=True)[:ROWS_LISTED]))
 
 
 class TriggerFilter(admin.SimpleListFilter):

@@ -14,13 +14,14 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from live_push import endpoint_url
+from live_push.delivery.result import ErrorCode
 from live_push.exceptions import EndpointUrlError
 from live_push.models import AuthMethod, ClientEndpoint, Delivery, EndpointHour
 from live_push.models.clock import DbNow
@@ -84,6 +85,7 @@ class EndpointChangeList(ChangeList):
             found = figures.of_endpoints([endpoint.pk for endpoint in self.result_list], self.result_list[0].now)
             for endpoint in self.result_list:
                 endpoint.figures = found[endpoint.pk]
+                endpoint.may_see_deliveries = may(request, "view_delivery")
 
 
 @admin.register(ClientEndpoint)
@@ -138,9 +140,8 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
             return words.NOTHING
         retried = _("%(number)s of them retried") % {"number": words.number(waiting.retried)}
         return format_html(
-            '<a href="{}">{}</a><br><span class="lp-quiet">{}<br>{}</span>',
-            deliveries_url(endpoint, status__exact="pending"),
-            words.number(waiting.deliveries),
+            '{}<br><span class="lp-quiet">{}<br>{}</span>',
+            linked(endpoint, words.number(waiting.deliveries), status__exact="pending"),
             retried,
             words.moment(waiting.oldest_due_at, endpoint.now),
         )
@@ -155,13 +156,14 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
 
     @admin.display(description=gettext_lazy("set-up"))
     def set_up(self, endpoint: Any) -> SafeString:
-        more = [_("signed")] if endpoint.signing_secret is not None else []
+        more: list[str] = [_("signed")] if endpoint.signing_secret is not None else []
         more += [_("synchronizes the third-party ID")] if endpoint.capture_third_party_id else []
         if count := endpoint.figures.conflicts:
-            more.append(conflicts_in_words(count))
+            more.append(linked(endpoint, conflicts_in_words(count), cause=ErrorCode.ID_CONFLICT))
         login = LOGINS[AuthMethod(endpoint.auth_method)]
         warned = credential_age.warning(endpoint, endpoint.now) or ""
-        return format_html('{} {}<br><span class="lp-quiet">{}</span>', login, warned, ", ".join(more))
+        told = format_html_join(", ", "{}", ((part,) for part in more))
+        return format_html('{} {}<br><span class="lp-quiet">{}</span>', login, warned, told)
 
     # The form
 
@@ -357,6 +359,13 @@ def host_of(endpoint: ClientEndpoint) -> str:
     except EndpointUrlError:
         return ""
     return f"{sent} ({shown})" if "xn--" in sent else sent
+
+
+def linked(endpoint: Any, text: str, **filters: str) -> SafeString | str:
+    """A figure of a row, as a link to the deliveries that it counts for those who may see them."""
+    if not endpoint.may_see_deliveries:
+        return text
+    return format_html('<a href="{}">{}</a>', deliveries_url(endpoint, **filters), text)
 
 
 def deliveries_url(endpoint: ClientEndpoint, **filters: str) -> str:

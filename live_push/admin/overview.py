@@ -128,6 +128,8 @@ class Trouble:
     badge: words.Badge
     sentence: Any
     endpoint: ClientEndpoint | None = None
+    cause: str = ""
+    """The error code by which the deliveries concerned are found; empty where none are."""
 
 
 def trouble(rows: list[dict[str, Any]], now: datetime) -> list[Trouble]:
@@ -141,7 +143,8 @@ def trouble(rows: list[dict[str, Any]], now: datetime) -> list[Trouble]:
     for row in rows:
         if count := conflicts.get(row["endpoint"].pk, 0):
             badge = words.Badge(conflicts_in_words(count), "alert", "warn")
-            found.append(Trouble(badge, words.explained(ErrorCode.ID_CONFLICT), row["endpoint"]))
+            sentence = words.explained(ErrorCode.ID_CONFLICT)
+            found.append(Trouble(badge, sentence, row["endpoint"], ErrorCode.ID_CONFLICT.value))
     if (oldest := figures.unpruned(now)) is not None:
         sentence = _("Deliveries that ended on %(moment)s are past their retention. Run it daily: %(command)s")
         told = {"moment": words.clock_time(oldest, now), "command": "python manage.py live_push_prune"}

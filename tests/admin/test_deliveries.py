@@ -13,7 +13,7 @@ from django.test import Client
 from live_push.admin import base, delivery_filters
 from live_push.api import push_profile
 from live_push.delivery.result import Result
-from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, Push
+from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, EndpointHour, Push
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, deliver, status
@@ -90,6 +90,20 @@ class TestFinding:
             for chosen, pk in {"2": accepted, "3": moved, "4": refused, "5": broken, "none": silent}.items():
                 assert listed(boss, answer=chosen) == [pk], chosen
             assert len(listed(boss, answer="nonsense")) == 6
+
+    def test_by_ids_of_other_members_in_the_answers_although_these_were_accepted(self, boss: Client) -> None:
+        ClientEndpointFactory(capturing=True)
+        UserProfileFactory.create_batch(3)
+        deliver(*[status(200, b'{"third_party_id": "%s"}' % given) for given in (b"T-1", b"T-1", b"T-2")])
+        offered = boss.get(url("delivery_changelist")).content.decode()
+        assert "?cause=id_conflict" in offered
+        conflict = Attempt.objects.get(capture_conflict=True)
+        assert listed(boss, cause="id_conflict") == [conflict.delivery_id]
+        assert listed(boss, cause="id_conflict", endpoint=conflict.delivery.endpoint_id) == [conflict.delivery_id]
+        for page in (url("clientendpoint_changelist"), url("overview")):
+            assert "cause=id_conflict" in boss.get(page).content.decode(), page
+        EndpointHour.objects.all().delete()
+        assert listed(boss, cause="id_conflict") == []
 
     @pytest.mark.parametrize("most", [10_000, 1, 0])
     def test_by_what_caused_the_push_whether_few_or_many_have(

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 
 from live_push.admin import delivery_filters
-from live_push.models import ClientEndpoint, Delivery, EndpointHour, Push, UserProfile
+from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHour, Push, UserProfile
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START, statements
@@ -48,6 +48,11 @@ def log() -> Push:
         _delivery(push, number, endpoint) for number, push in enumerate(pushes) for endpoint in endpoints
     )
     EndpointHour.objects.create(endpoint=endpoints[0], hour=START, error_code="too_large", within_ms=10, attempts=1)
+    EndpointHour.objects.create(endpoint=endpoints[0], hour=START, error_code="id_conflict", within_ms=10, attempts=1)
+    accepted = Delivery.objects.filter(endpoint=endpoints[0], status="succeeded").earliest("pk")
+    Attempt.objects.create(
+        delivery=accepted, number=1, trigger="push", started_at=START, error_code="id_conflict", capture_conflict=True
+    )
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE TABLE {TABLE}" if connection.vendor == "mysql" else "ANALYZE")
     return pushes[7]
@@ -80,6 +85,7 @@ WAYS: dict[str, dict[str, str]] = {
     "by endpoint and status": {"endpoint__id__exact": "ENDPOINT", "status__exact": "failed"},
     "by cause": {"cause": "too_large"},
     "by cause and endpoint": {"cause": "too_large", "endpoint": "ENDPOINT"},
+    "by an id of another member": {"cause": "id_conflict"},
     "by the last answer": {"answer": "4"},
     "by no answer": {"answer": "none"},
     "by any answer that accepts": {"answer": "2"},

@@ -516,12 +516,18 @@ class TestList:
         assert "2 of them retried" in row
         assert row.split("last failure:")[1].startswith(' <time class="lp-moment" datetime="2026-03-01T12:00')
 
+    def test_its_figures_lead_to_deliveries_only_who_may_see_them(self, staff: Staff) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        assert "/delivery/" not in self.row(staff("view_clientendpoint"))
+        assert "/delivery/" in self.row(staff("view_clientendpoint", "view_delivery"))
+
     def test_ids_of_other_members_stand_there_beside_the_synchronization(self, boss: Client) -> None:
         ClientEndpointFactory(capturing=True)
         UserProfileFactory.create_batch(2)
         assert "ID conflict" not in self.row(boss)
         deliver(status(200, b'{"third_party_id": "T-1"}'))
-        assert "synchronizes the third-party ID, 1 ID conflict in 7 days" in self.row(boss)
+        assert re.search('synchronizes the third-party ID, <a href="[^"]+">1 ID conflict in 7 days</a>', self.row(boss))
 
     @pytest.mark.parametrize(
         ("stored", "years", "told"),
