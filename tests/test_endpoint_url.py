@@ -83,6 +83,12 @@ def test_a_legal_url_is_normalised(url: str, normal: str) -> None:
         pytest.param("https://client\u3002example/", "internationalized", id="an-ideographic-full-stop"),
         pytest.param("https://127\uff0e0\uff0e0\uff0e1/", "write the plain ones: 127.0.0.1", id="full-width-dots"),
         pytest.param("https://\uff11\uff12\uff17.0.0.1/", "write the plain ones: 127.0.0.1", id="full-width-digits"),
+        pytest.param(
+            "https://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460/", "write the plain ones: 127.0.0.1", id="circled-digits"
+        ),
+        pytest.param(
+            "https://127\u30020\u30020\u30021/", "internationalized", id="an-address-with-ideographic-full-stops"
+        ),
         pytest.param("https://\u24d4xample.com/", "write the plain ones: example.com", id="a-circled-letter"),
         pytest.param("https://user:secret@client.example/", "authentication", id="a-password"),
         pytest.param("https://user@client.example/", "authentication", id="a-user-name"),

@@ -26,6 +26,13 @@ def test_no_page_has_a_script_or_style_of_its_own(boss: Client) -> None:
             assert "application/json" in found, (name, found)
 
 
+def test_no_page_hands_out_a_file(boss: Client) -> None:
+    # No export, no formula in a spreadsheet; and an answer of a client's is never served as what it claims to be.
+    for name, address in all_pages().items():
+        headers = boss.get(address).headers
+        assert (headers["Content-Type"], headers.get("Content-Disposition")) == ("text/html; charset=utf-8", None), name
+
+
 def test_nothing_opens_for_a_stranger(client: Client) -> None:
     for name, address in all_pages().items():
         assert client.get(address).status_code == 302, name

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
+from django.urls import resolve
 
+from live_push.admin.base import LivePushAdmin
 from live_push.models import ClientEndpoint, Delivery, UserProfile
 from tests.support import OK
 
@@ -48,6 +51,8 @@ def deeds() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "stop signing": ("change_endpoint_credentials", url("clientendpoint_signing", endpoint.pk), {"remove": "1"}),
         "catch up": ("resend_delivery", url("clientendpoint_catch_up", endpoint.pk), {"whom": "behind"}),
         "resend members": ("resend_delivery", url("userprofile_resend"), {"chosen": profile.pk}),
+        "push a member": ("resend_delivery", url("userprofile_push", profile.pk), {"endpoints": [endpoint.pk]}),
+        "erase a member's log": ("erase_delivery_content", url("userprofile_erase", profile.pk), {}),
         "override": (
             "change_tiermembership",
             url("userprofile_override", profile.pk),
@@ -111,6 +116,21 @@ def everything() -> list[Any]:
 
 def without(permission: str) -> list[str]:
     return [codename for codename in EVERYTHING if codename != permission]
+
+
+LOOKS = {"overview", "clientendpoint_preview", "userprofile_preview"}
+
+
+def test_every_page_of_ours_that_does_something_is_among_the_deeds() -> None:
+    addresses = [address for _permission, address, _data in deeds().values()]
+    names = {resolve(address).url_name.removeprefix("live_push_") for address in addresses}
+    ours = {
+        str(page.name).removeprefix("live_push_")
+        for registered in site._registry.values()
+        if isinstance(registered, LivePushAdmin)
+        for page in registered.own_urls()
+    }
+    assert ours - LOOKS == names
 
 
 def test_each_deed_needs_its_own_permission_whatever_else_one_may(staff: Staff, answers: Any) -> None:

@@ -549,6 +549,11 @@ class TestList:
         warned = re.findall(r'<span class="lp-badge lp-warn"><svg.*?</svg> (.*?)</span>', row)
         assert warned == ([] if told is None else [told])
 
+    def test_an_international_host_is_shown_as_it_is_sent_and_as_people_write_it(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(url="https://xn--bcher-kva.example/")
+        page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+        assert all("xn--bcher-kva.example (bücher.example)" in shown for shown in (self.row(boss), page))
+
     def test_path_and_query_of_the_url_stay_out(self, boss: Client) -> None:
         ClientEndpointFactory(url="https://acme.example.com/hook?token=T0PSECRET")
         row = self.row(boss)

@@ -72,6 +72,8 @@ class TestForm:
         both = ("view_userprofile", "change_userprofile")
         assert "third_party_id" not in fields(staff(*both), address, FORM)
         assert "third_party_id" in fields(staff(*both, "change_third_party_id"), address, FORM)
+        submit(staff(*both), address, FORM, third_party_id="mine")
+        assert UserProfile.objects.get().third_party_id is None
 
     def test_the_history_names_no_member(self, boss: Client) -> None:
         profile = UserProfileFactory(user_name="ada.lovelace")

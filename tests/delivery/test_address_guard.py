@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from live_push import endpoint_url
 from live_push.delivery import networks
 from live_push.delivery.address_guard import AddressGuard
 from live_push.delivery.networks import ALWAYS_REFUSED, REFUSED, parsed
 from live_push.delivery.no_answer import NoAnswer
-from live_push.exceptions import DestinationRefused
+from live_push.exceptions import DestinationRefused, EndpointUrlError
 
 GUARD = AddressGuard()
 Resolver = Callable[..., None]
@@ -56,6 +57,12 @@ def edges(text: str) -> list[str]:
     return sorted({str(network[0]), str(network[1 if network.num_addresses > 1 else 0]), str(network[-1])})
 
 
+def check_literal(address: str) -> str:
+    """The rule for a URL whose host is the address."""
+    host = f"[{address}]" if ":" in address else address
+    return endpoint_url.check(f"https://{host}/", allowed_ports=[443], private_allowed=False)
+
+
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Resolver:
     """Scripts what the next lookups find."""
@@ -77,6 +84,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Resolver:
 @pytest.mark.parametrize("address", [edge for network in REFUSED for edge in edges(network)])
 def test_every_edge_of_every_refused_network_is_refused(address: str, answers: Resolver) -> None:
     assert not GUARD.judge(address)
+    with pytest.raises(EndpointUrlError):
+        check_literal(address)
     answers(address)
     with pytest.raises(DestinationRefused):
         GUARD.resolve("client.example", 443, 5)
@@ -85,6 +94,7 @@ def test_every_edge_of_every_refused_network_is_refused(address: str, answers: R
 @pytest.mark.parametrize("address", JUST_OUTSIDE)
 def test_an_address_just_outside_is_let_through(address: str, answers: Resolver) -> None:
     assert GUARD.judge(address)
+    check_literal(address)
     answers(address)
     assert [found.sockaddr[0] for found in GUARD.resolve("client.example", 443, 5)] == [address]
 
@@ -92,6 +102,8 @@ def test_an_address_just_outside_is_let_through(address: str, answers: Resolver)
 @pytest.mark.parametrize("address", WRAPPERS)
 def test_an_ipv6_address_that_leads_to_an_ipv4_address_is_refused(address: str, answers: Resolver) -> None:
     assert not GUARD.judge(address)
+    with pytest.raises(EndpointUrlError):
+        check_literal(address)
     answers(address)
     with pytest.raises(DestinationRefused):
         GUARD.resolve("client.example", 443, 5)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from live_push.certificate_authority import CertificateAuthority, server_context
 from live_push.delivery.dialling import MOST_ADDRESSES
 from live_push.delivery.watchdog import Deadline
 from live_push.https_server import EndpointServer
@@ -109,6 +110,18 @@ def test_a_public_address_is_connected_to_as_it_is(lab: Lab, server: EndpointSer
     lab.monkeypatch.setattr(socket.socket, "connect", rerouted)
     assert lab.send(url(server)).status_code == 200
     assert asked_for == [("93.184.215.14", server.port)]
+
+
+def test_the_name_stays_what_is_asked_for_and_verified_whatever_address_is_connected_to(lab: Lab) -> None:
+    authority = CertificateAuthority()
+    # The address is not in the certificate: whoever wrote it into the URL would have to verify less.
+    context = server_context(authority.issue({"client.test"}))
+    asked_for: list[str | None] = []
+    context.sni_callback = lambda connection, name, context: asked_for.append(name)
+    server = lab.server(authority=authority, context=context)
+    lab.dns.answer("client.test", ["127.0.0.1"])
+    assert lab.send(url(server)).status_code == 200
+    assert (asked_for, server.received[0].headers["host"]) == (["client.test"], f"client.test:{server.port}")
 
 
 @pytest.mark.parametrize("port", [443, 8443, 65535])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,16 @@ def test_the_url_is_stored_normalised() -> None:
     new = endpoint(url="https://EXAMPLE.com./x")
     new.full_clean()
     assert new.url == "https://example.com/x"
+
+
+def test_no_name_is_looked_up_when_an_endpoint_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It would tell the client's name server who asks, hold the request up, and prove nothing about later.
+    looked_up: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *args, **kwargs: looked_up.append(host))
+    new = endpoint(url="https://client.example/x")
+    new.full_clean()
+    new.save()
+    assert looked_up == []
 
 
 def test_a_local_name_is_allowed_where_private_networks_are() -> None:

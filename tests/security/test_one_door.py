@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client, override_settings
 from django.urls import reverse
+from pytest_socket import SocketConnectBlockedError
 
 import live_push
 from live_push.engines.base import run_once
@@ -44,6 +46,12 @@ def test_no_other_file_spells_what_opens_a_connection(folder: Path) -> None:
     }
     assert {name: what for name, what in found.items() if name not in DOOR} == {}
     assert folder == EXAMPLE or set(found) == DOOR, "The search finds the door itself."
+
+
+def test_no_test_leaves_this_machine() -> None:
+    # Newer versions of the wall warn before they refuse, and warnings are errors here.
+    with pytest.raises((SocketConnectBlockedError, UserWarning)):
+        socket.create_connection(("192.0.2.1", 443), timeout=1)
 
 
 class Oracle:
