@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -140,6 +140,10 @@ class TierProgram(models.Model):
             timeframes.zone_named(self.time_zone)
         except TierError as error:
             raise ValidationError({"time_zone": str(error)}) from None
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        # A form leaves out what it does not show, and with the marker the rule that there is one default.
+        super().validate_constraints(set(exclude or ()) - {"default_marker"})
 
     def timeframe_rule(self) -> timeframes.Timeframe:
         """The timeframe as the rules use it; raises ``TierError`` where its settings make none."""

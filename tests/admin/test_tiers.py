@@ -75,6 +75,13 @@ def test_a_program_may_begin_without_a_ladder(boss: Client) -> None:
     assert submit(boss, url("tierprogram_add"), FORM, name="New").status_code == 302
 
 
+def test_a_second_default_is_refused_with_a_sentence(boss: Client, program: TierProgram) -> None:
+    response = submit(boss, url("tierprogram_add"), FORM, name="New", is_default="on")
+
+    assert "take it from that one first" in str(response.context["errors"])
+    assert TierProgram.objects.get() == program
+
+
 def test_the_ladder_is_drawn_and_told(boss: Client, program: TierProgram) -> None:
     page = boss.get(url("tierprogram_change", program.pk)).content.decode()
     assert "Tier 2 (1000 to 2499 points), Tier 3 (from 2500 points)" in page
