@@ -13,7 +13,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import JSONField, Model, QuerySet
 from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 from live_push import conf
 
 from . import figures, once
+from .json_field import JsonField
 
 if TYPE_CHECKING:
     AdminBase = admin.ModelAdmin[Any]
@@ -60,6 +61,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 class LivePushAdmin(AdminBase):
     """Base of the app's admins."""
 
+    formfield_overrides = {JSONField: {"form_class": JsonField}}
     list_per_page = 50
     show_full_result_count = False
 

@@ -98,6 +98,11 @@ class EndpointForm(InReadersLanguage, forms.ModelForm):  # type: ignore[type-arg
             self.refuse_move(data)
         return data
 
+    def clean_extra_headers(self) -> Any:
+        """An emptied field means none."""
+        headers = self.cleaned_data["extra_headers"]
+        return {} if headers is None else headers
+
     def has_moved(self) -> bool:
         """Whether the URL now names another host, port or scheme than the credentials were typed for."""
         if "url" not in self.changed_data:

@@ -24,10 +24,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def readable(value: str) -> None:
     """Refuse what would steer a terminal, forge a line of a log, or turn the text around it, in a name that all see."""
     if found := UNSEEN.search(value):
-        raise ValidationError(
-            _("This contains the character U+%(code)s, which can't be seen; leave it out."),
-            params={"code": f"{ord(found[0]):04X}"},
-        )
+        raise unseen_error(found[0])
+
+
+def unseen_error(character: str) -> ValidationError:
+    """What to say of a character that nobody sees."""
+    return ValidationError(
+        _("This contains the character U+%(code)s, which can't be seen; leave it out."),
+        params={"code": f"{ord(character):04X}"},
+    )
 
 
 class IdField(models.CharField):  # type: ignore[type-arg]
@@ -105,7 +110,10 @@ class BirthDateField(models.DateTimeField):  # type: ignore[type-arg]
 
 
 def as_birth_moment(value: date | int | str) -> datetime:
-    """Read a plain date, epoch seconds or ISO text as an aware datetime; raises ``ValueError`` for anything else."""
+    """Read a plain date, epoch seconds or ISO text as an aware datetime.
+
+    Raises ``ValueError`` for anything else, and ``OverflowError`` for what lies outside the years 1 to 9999.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return EPOCH + timedelta(seconds=value)
     if isinstance(value, str):
@@ -114,7 +122,8 @@ def as_birth_moment(value: date | int | str) -> datetime:
             moment = datetime.fromisoformat(value)
             if moment.tzinfo is None:
                 raise ValueError(f"A birth date given as a moment needs its UTC offset; found {value!r}.")
-            return moment
+            # Raises where an offset leads out of the years that a database keeps.
+            return moment.astimezone(UTC)
         value = day
     if isinstance(value, date):
         return datetime.combine(value, NOON)

@@ -18,9 +18,10 @@ from live_push.chunks import chunks
 from live_push.contract.values import custom_data
 from live_push.exceptions import PayloadError
 from live_push.signals import profiles_changed
+from live_push.unseen import UNSTORABLE
 
 from .clock import DbNow
-from .columns import BirthDateField, OwnedBigIntegerField, OwnedDateTimeField, ThirdPartyIdField
+from .columns import BirthDateField, OwnedBigIntegerField, OwnedDateTimeField, ThirdPartyIdField, unseen_error
 from .guarded import GuardedBigIntegerField, GuardedDateField, RemembersStored
 from .locking import locked
 from .tiers import Tier
@@ -289,3 +290,6 @@ class UserProfile(RemembersStored):
             custom_data("custom data", self.custom_data if self.custom_data is not None else {})
         except PayloadError as error:
             raise ValidationError({"custom_data": str(error)}) from None
+        texts = [text for pair in (self.custom_data or {}).items() for text in pair if isinstance(text, str)]
+        if found := UNSTORABLE.search("".join(texts)):
+            raise ValidationError({"custom_data": unseen_error(found[0])})

@@ -216,6 +216,7 @@ class TestRules:
         [
             pytest.param({"url": "http://acme.example.com/"}, "url", "https://", id="plain http"),
             pytest.param({"url": "https://10.0.0.1/"}, "url", "public", id="a private address"),
+            pytest.param({"extra_headers": "[" * 100_000}, "extra_headers", "valid JSON", id="headers without an end"),
             pytest.param({"extra_headers": '{"x-api-key": "k"}'}, "extra_headers", "live_push alone", id="our header"),
             pytest.param({"max_in_flight": "0"}, "max_in_flight", "greater", id="nothing at a time"),
             pytest.param(
@@ -231,6 +232,11 @@ class TestRules:
     ) -> None:
         found = complaints(change(boss, ClientEndpointFactory(), **changes))
         assert sentence in found[field][0]
+
+    def test_emptied_headers_are_none(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(extra_headers={"X-Source": "loyalty"})
+        assert change(boss, endpoint, extra_headers="").status_code == 302
+        assert fresh(endpoint).extra_headers == {}
 
     def test_a_second_endpoint_can_not_synchronize_ids(self, boss: Client) -> None:
         ClientEndpointFactory(name="first", capturing=True)

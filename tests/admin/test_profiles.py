@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from live_push import api
+from live_push.admin.json_field import JsonField
 from live_push.models import Attempt, ClientEndpoint, Delivery, Push, Tier, TierEvent, TierMembership, UserProfile
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
 from tests.support import OK, deliver, status
@@ -74,6 +75,29 @@ class TestForm:
         assert "third_party_id" in fields(staff(*both, "change_third_party_id"), address, FORM)
         submit(staff(*both), address, FORM, third_party_id="mine")
         assert UserProfile.objects.get().third_party_id is None
+
+    @pytest.mark.parametrize(
+        ("field", "typed", "words"),
+        [
+            pytest.param("custom_data", '{"a": ' + "[" * 100_000, "valid JSON", id="nested beyond reading"),
+            pytest.param("custom_data", '{"a": ' + "9" * 5000 + "}", "valid JSON", id="a number without an end"),
+            pytest.param("custom_data", '{"a": "\\u0000"}', "U+0000", id="what PostgreSQL does not keep"),
+            pytest.param("custom_data", '{"\\ud800": "a"}', "U+D800", id="half a character"),
+            pytest.param("custom_data", '"a"', "found str", id="a text"),
+            pytest.param("date_of_birth", "0001-01-01T00:00:00+14:00", "such as 1974-07-06", id="before the year 1"),
+            pytest.param("date_of_birth", "9999-12-31T23:00:00-14:00", "such as 1974-07-06", id="after the year 9999"),
+        ],
+    )
+    def test_what_no_database_keeps_is_refused_with_a_sentence(
+        self, boss: Client, field: str, typed: str, words: str
+    ) -> None:
+        response = submit(boss, url("userprofile_add"), FORM, user_name="ada", **{field: typed})
+
+        assert words in str(response.context["adminform"].form.errors[field])
+        assert not UserProfile.objects.exists()
+
+    def test_half_a_character_that_a_program_stored_is_shown_as_json_spells_it(self) -> None:
+        assert JsonField().prepare_value({"a": "\ud800", "b": "ö"}) == '{"a": "\\ud800", "b": "ö"}'
 
     def test_the_history_names_no_member(self, boss: Client) -> None:
         profile = UserProfileFactory(user_name="ada.lovelace")
