@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from . import conf, engines
 from .delivery import transport
-from .models import Delivery, UserProfile
+from .models import AuthMethod, ClientEndpoint, Delivery, UserProfile
 
 
 @register()
@@ -110,6 +110,29 @@ def sqlite_waits_its_turn(
             ),
             id="live_push.W001",
         )
+    ]
+
+
+@register(Tags.database)
+def ids_are_captured_without_authentication(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """E008: a row that form, model and constraint refuse, and that came past all three (a restored backup, say)."""
+    alias = router.db_for_write(ClientEndpoint)
+    if alias not in (databases or ()):
+        return []
+    with connections[alias].cursor() as cursor:
+        # This is also asked before the first migration.
+        if ClientEndpoint._meta.db_table not in connections[alias].introspection.table_names(cursor):
+            return []
+    rows = ClientEndpoint.objects.using(alias).filter(capture_third_party_id=True).exclude(auth_method=AuthMethod.NONE)
+    return [
+        Error(
+            f"Endpoint {name!r} synchronizes the third-party ID although it logs in.",
+            hint="Switch one of them off in the admin: synchronization is available without authentication only.",
+            id="live_push.E008",
+        )
+        for name in rows.values_list("name", flat=True)
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from django.test import override_settings
 from live_push import checks, engines
 from live_push.delivery import transport
 from live_push.engines import Engine
+from live_push.models import ClientEndpoint
+from tests.factories import ClientEndpointFactory
 
 ROOT = Path(__file__).parents[1]
 
@@ -127,6 +131,44 @@ def test_other_databases_need_no_such_options(monkeypatch: pytest.MonkeyPatch) -
     assert checks.sqlite_waits_its_turn(None, databases=["default"]) == []
 
 
+@contextmanager
+def without_check_constraints() -> Iterator[None]:
+    """As a restored backup may bring rows in."""
+    table = connection.ops.quote_name(ClientEndpoint._meta.db_table)
+    off, on = {
+        "sqlite": ("PRAGMA ignore_check_constraints=ON", "PRAGMA ignore_check_constraints=OFF"),
+        "mysql": ("SET SESSION check_constraint_checks=0", "SET SESSION check_constraint_checks=1"),
+        # It ends with the test's transaction.
+        "postgresql": (f"ALTER TABLE {table} DROP CONSTRAINT live_push_capture_without_auth", "SELECT 1"),
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(off)
+        try:
+            yield
+        finally:
+            cursor.execute(on)
+
+
+@pytest.mark.django_db
+def test_ids_captured_in_spite_of_a_login_are_an_error() -> None:
+    ClientEndpointFactory(name="right", capturing=True)
+    wrong = ClientEndpointFactory(name="wrong", api_key_auth=True, is_active=False)
+    assert checks.ids_are_captured_without_authentication(None, databases=["default"]) == []
+
+    with without_check_constraints():
+        ClientEndpoint.objects.filter(pk=wrong.pk).update(capture_third_party_id=True)
+
+    (message,) = checks.ids_are_captured_without_authentication(None, databases=["default"])
+    assert (message.id, "'wrong'" in message.msg) == ("live_push.E008", True)
+    assert checks.ids_are_captured_without_authentication(None, databases=None) == []
+
+
+@pytest.mark.django_db
+def test_before_the_first_migration_no_endpoint_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClientEndpoint._meta, "db_table", "not_there_yet")
+    assert checks.ids_are_captured_without_authentication(None, databases=["default"]) == []
+
+
 @pytest.mark.parametrize(
     ("values", "found"),
     [
@@ -160,7 +202,7 @@ def test_every_finding_has_an_id_of_its_own_and_a_hint() -> None:
     sources = [inspect.getsource(checks), *(path.read_text() for path in (ROOT / "live_push/engines").glob("*.py"))]
     made = re.findall(r"(?:Error|Caution)\((.*?)\bid=\"(live_push\.[EW]\d{3})\"", "".join(sources), re.DOTALL)
     assert sorted(id_ for _, id_ in made) == [
-        *(f"live_push.E00{number}" for number in range(1, 8)),
+        *(f"live_push.E00{number}" for number in range(1, 9)),
         *(f"live_push.W00{number}" for number in range(1, 5)),
     ]
     assert all("hint=" in arguments for arguments, _ in made)
