@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.signals import request_started
 from django.db import transaction
-from django.db.models import QuerySet
-from django.db.models.signals import post_delete, post_save, pre_delete
+from django.db.models import Model, QuerySet
+from django.db.models.signals import ModelSignal, class_prepared, post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
 from . import api, conf
@@ -20,8 +22,29 @@ from .models.endpoints import begin_health
 from .signals import credentials_changed, endpoint_activated, profiles_changed
 from .tiers import service as tiers
 
+Hearer = TypeVar("Hearer", bound=Callable[..., None])
 
-@receiver(post_save, sender=UserProfile, dispatch_uid="live_push.profile_saved")
+
+def heard(signal: ModelSignal, model: type[Model]) -> Callable[[Hearer], Hearer]:
+    """Like ``receiver()``, for a model and each that is made from it: a proxy is a sender of its own.
+
+    Each by its name, because a deletion that anybody may hear of is a slow one.
+    """
+
+    def connect(function: Hearer) -> Hearer:
+        def listen(sender: type[Model], **kwargs: Any) -> None:
+            if issubclass(sender, model):
+                signal.connect(function, sender=sender, dispatch_uid=f"live_push.{function.__name__}")
+
+        for known in apps.get_models():
+            listen(known)
+        class_prepared.connect(listen, weak=False, dispatch_uid=f"live_push.{function.__name__}")
+        return function
+
+    return connect
+
+
+@heard(post_save, UserProfile)
 def profile_saved(instance: UserProfile, created: bool, raw: bool, using: str, **kwargs: Any) -> None:
     """Fixtures (``raw``) push nothing: what they load was pushed when it was made, or is half loaded yet."""
     if raw:
@@ -47,21 +70,21 @@ def _created(profile_ids: list[int], *, using: str) -> None:
     api.record_change(profile_ids, PushTrigger.CREATED, using=using)
 
 
-@receiver(post_save, sender=TierMembership, dispatch_uid="live_push.membership_saved")
+@heard(post_save, TierMembership)
 def membership_saved(instance: TierMembership, raw: bool, using: str, **kwargs: Any) -> None:
     if not raw:
         api.record_change([instance.profile_id], PushTrigger.TIER, using=using)
 
 
-@receiver(post_delete, sender=TierMembership, dispatch_uid="live_push.membership_deleted")
+@heard(post_delete, TierMembership)
 def membership_deleted(instance: TierMembership, using: str, origin: Any, **kwargs: Any) -> None:
     # Where the profile itself is going, there is nothing left to push.
     going = origin.model if isinstance(origin, QuerySet) else type(origin)
-    if going is not UserProfile:
+    if not issubclass(going, UserProfile):
         api.record_change([instance.profile_id], PushTrigger.TIER, using=using)
 
 
-@receiver(pre_delete, sender=UserProfile, dispatch_uid="live_push.profile_deleted")
+@heard(pre_delete, UserProfile)
 def profile_deleted(instance: UserProfile, using: str, **kwargs: Any) -> None:
     api.erase([instance.pk], using=using)
 
@@ -72,7 +95,8 @@ def user_saved(sender: type, instance: Any, raw: bool, using: str, **kwargs: Any
 
     The user's save is not ours: in autocommit its row is committed before this runs.
     """
-    if raw or sender is not get_user_model():
+    # A proxy of the user model is a sender of its own.
+    if raw or not issubclass(sender, get_user_model()):
         return
     with transaction.atomic(using=using, savepoint=False):
         profile_id = UserProfile._base_manager.using(using).filter(user=instance).values_list("pk", flat=True).first()
@@ -86,7 +110,7 @@ def _follow(profile_id: int, user: Any, *, using: str) -> None:
     UserProfile._base_manager.using(using).filter(pk=profile_id).update(**values)
 
 
-@receiver(post_save, sender=ClientEndpoint, dispatch_uid="live_push.endpoint_loaded")
+@heard(post_save, ClientEndpoint)
 def endpoint_loaded(instance: ClientEndpoint, raw: bool, using: str, **kwargs: Any) -> None:
     """A fixture bypasses ``save()`` and may lack the health row, without which an endpoint is never claimed."""
     if raw and not EndpointHealth.objects.using(using).filter(pk=instance.pk).exists():

@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.db.models import F
 from django.test import override_settings
+from django.test.utils import isolate_apps
 
 from live_push.api import award_points
 from live_push.contract.payload import ProfilePayload
@@ -274,6 +275,35 @@ class TestTiersAndUsers:
         profile.refresh_from_db()
         assert profile.first_name == "Augusta"
         assert Push.objects.get().trigger == "user"
+
+    def test_a_proxy_of_a_profile_is_a_profile(self) -> None:
+        with isolate_apps("live_push"):
+
+            class Customer(UserProfile):
+                class Meta:
+                    app_label = "live_push"
+                    proxy = True
+
+        ClientEndpointFactory()
+        customer = Customer.objects.create(city="Graz")
+        customer.save()
+        assert [push.trigger for push in Push.objects.order_by("sequence")] == ["created", "updated"]
+        customer.delete()
+        assert {push.payload for push in Push.objects.all()} == {None}
+
+    def test_a_proxy_of_the_auth_user_is_the_user(self) -> None:
+        with isolate_apps("live_push"):
+
+            class Colleague(get_user_model()):  # type: ignore[misc]
+                class Meta:
+                    app_label = "live_push"
+                    proxy = True
+
+        ClientEndpointFactory()
+        profile = UserProfileFactory(user=get_user_model().objects.create_user("ada"))
+        Colleague.objects.get().save()
+        assert Push.objects.latest("sequence").trigger == "user"
+        assert UserProfile.objects.get() == profile
 
     def test_a_user_without_a_profile_is_nobody_here(self) -> None:
         ClientEndpointFactory()
