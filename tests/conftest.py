@@ -7,6 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from django.db import connections
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no fault of the code.
+settings.register_profile("live_push", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("live_push")
 
 
 def need(condition: object, how: str) -> None:
