@@ -32,7 +32,7 @@ SECONDS_BETWEEN = 5
 
 
 class MemberForm(forms.Form):
-    """Whose state the test push carries."""
+    """Whose state the test push carries, and why it is not nobody's."""
 
     member = forms.IntegerField(
         label=gettext_lazy("Member"),
@@ -40,6 +40,16 @@ class MemberForm(forms.Form):
         min_value=1,
         help_text=gettext_lazy("The id of a member whose current state is sent; empty for one who does not exist."),
     )
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        required=False,
+        max_length=150,
+        help_text=gettext_lazy("Needed where a member is named. Stands in the history. Name a ticket, not the member."),
+    )
+
+    def __init__(self, *args: Any, sends: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sends = sends
 
     def clean_member(self) -> UserProfile | None:
         pk = self.cleaned_data["member"]
@@ -49,6 +59,12 @@ class MemberForm(forms.Form):
         if profile is None:
             raise forms.ValidationError(_("There is no member with this id."))
         return profile
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if self.sends and data.get("member") and not data.get("reason"):
+            self.add_error("reason", _("Say why a real member's data goes out, or leave the member empty."))
+        return data
 
 
 class TestPushes(LivePushAdmin):
@@ -71,11 +87,12 @@ class TestPushes(LivePushAdmin):
     def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """GET shows the request, POST sends it."""
         endpoint = self.found(request, pk, allowed=self.has_test_permission(request))
-        form = MemberForm(request.POST or request.GET) if may(request, "view_delivery_content") else None
-        profile = form.cleaned_data["member"] if form is not None and form.is_valid() else None
+        form = None
+        if may(request, "view_delivery_content"):
+            form = MemberForm(request.POST or request.GET, sends=request.method == "POST")
         context: dict[str, Any] = {"form": form}
         if form is None or form.is_valid():
-            context |= self._sent_or_shown(request, endpoint, profile)
+            context |= self._sent_or_shown(request, endpoint, form.cleaned_data if form is not None else {})
         return self.page(
             request,
             "test_push.html",
@@ -85,9 +102,8 @@ class TestPushes(LivePushAdmin):
             **context,
         )
 
-    def _sent_or_shown(
-        self, request: HttpRequest, endpoint: ClientEndpoint, profile: UserProfile | None
-    ) -> dict[str, Any]:
+    def _sent_or_shown(self, request: HttpRequest, endpoint: ClientEndpoint, chosen: dict[str, Any]) -> dict[str, Any]:
+        profile = chosen.get("member")
         now = db_now(router.db_for_read(ClientEndpoint))
         try:
             composed = test_push.compose(endpoint, at=now, profile=profile)
@@ -106,9 +122,10 @@ class TestPushes(LivePushAdmin):
         verdict = _("accepted") if not answered.error_code else answered.error_code
         said = _("Sent a test push: %(verdict)s.") % {"verdict": verdict}
         if profile is not None:
-            said = _("Sent a test push with the state of member #%(pk)s: %(verdict)s.") % {
+            said = _("Sent a test push with the state of member #%(pk)s: %(verdict)s. Reason: %(reason)s") % {
                 "pk": profile.pk,
                 "verdict": verdict,
+                "reason": chosen["reason"],
             }
         self.note(request, [endpoint], said)
         return {**context, "outcome": outcome(answered)}

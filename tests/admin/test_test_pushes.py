@@ -138,8 +138,24 @@ def test_a_double_click_sends_once(boss: Client, answers: Any) -> None:
 def test_a_chosen_members_current_state_can_be_sent(boss: Client, answers: Any) -> None:
     transport = answers(OK)
     profile = UserProfileFactory(city="Vienna")
-    page_of(boss, ClientEndpointFactory(), member=profile.pk)
+    page_of(boss, ClientEndpointFactory(), member=profile.pk, reason="ticket 7")
     assert b'"city":"Vienna"' in transport.requests[0].body
+
+
+def test_a_real_members_data_goes_out_for_a_reason_only(boss: Client, answers: Any) -> None:
+    transport = answers(OK)
+    endpoint, profile = ClientEndpointFactory(), UserProfileFactory()
+    for blank in ("", " "):
+        assert "Say why a real member" in page_of(boss, endpoint, member=profile.pk, reason=blank)
+    assert transport.requests == []
+    assert not LogEntry.objects.exists()
+
+
+def test_a_real_members_data_is_looked_at_without_one(boss: Client) -> None:
+    profile = UserProfileFactory(city="Vienna")
+    page = boss.get(url("clientendpoint_test", ClientEndpointFactory().pk), {"member": profile.pk}).content.decode()
+    assert "Vienna" in page
+    assert "Say why" not in page
 
 
 def test_an_unknown_member_is_said_and_nothing_is_sent(boss: Client, answers: Any) -> None:
@@ -190,11 +206,12 @@ def test_the_history_tells_the_verdict_and_nothing_of_the_answer(boss: Client, a
     assert LogEntry.objects.get().get_change_message() == "Sent a test push: server_error."
 
 
-def test_the_history_tells_whose_state_was_sent(boss: Client, answers: Any) -> None:
+def test_the_history_tells_whose_state_was_sent_and_why(boss: Client, answers: Any) -> None:
     answers(OK)
     profile = UserProfileFactory()
-    page_of(boss, ClientEndpointFactory(), member=profile.pk)
-    assert f"with the state of member #{profile.pk}: accepted" in LogEntry.objects.get().get_change_message()
+    page_of(boss, ClientEndpointFactory(), member=profile.pk, reason="ticket 7")
+    said = LogEntry.objects.get().get_change_message()
+    assert said == f"Sent a test push with the state of member #{profile.pk}: accepted. Reason: ticket 7"
 
 
 def test_it_leaves_no_trace_in_the_log(boss: Client, answers: Any) -> None:
