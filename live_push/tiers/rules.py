@@ -113,7 +113,15 @@ def award(program: Program, membership: Membership, points: int, at: datetime) -
 
 
 def due(program: Program, membership: Membership, now: datetime) -> Iterator[Change]:
-    """Every reset and expiry up to and including ``now``, in order, each with the instant at which it was due."""
+    """Every reset and expiry up to and including ``now``, in order, each with the instant at which it was due.
+
+    A date that is left over from before an edit, of a kind that the timeframe no longer has, does nothing.
+    """
+    membership = replace(
+        membership,
+        expiration_date=membership.expiration_date if program.timeframe.expires else None,
+        reset_date=membership.reset_date if program.timeframe.resets else None,
+    )
     while (at := next_due(membership)) is not None and at <= now:
         # At the same instant the expiry is judged with the scores before the reset, and stands for both.
         happens = _expire if at == membership.expiration_date else _reset

@@ -11,7 +11,7 @@ import calendar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from live_push.exceptions import TierError
@@ -36,6 +36,9 @@ class Dates(NamedTuple):
 class Timeframe(Protocol):
     """How a program derives the dates of a tier from the instant that assigned it."""
 
+    expires: ClassVar[bool]
+    resets: ClassVar[bool]
+
     def dates(self, at: datetime) -> Dates:
         """The dates of a tier assigned ``at``; both strictly later."""
 
@@ -43,6 +46,9 @@ class Timeframe(Protocol):
 @dataclass(frozen=True, slots=True)
 class NoTimeframe:
     """Nothing ever expires."""
+
+    expires: ClassVar[bool] = False
+    resets: ClassVar[bool] = False
 
     def dates(self, at: datetime) -> Dates:
         return Dates(None, None)
@@ -55,6 +61,9 @@ class FixedTimeframe:
     29 February is 28 February in a common year. ``expires_after_resets`` is at least 1. Raises
     :class:`~live_push.exceptions.TierError` for a day that never comes.
     """
+
+    expires: ClassVar[bool] = True
+    resets: ClassVar[bool] = True
 
     month: int
     day: int
@@ -85,6 +94,9 @@ class RollingTimeframe:
     month is 28 February. Raises
     :class:`~live_push.exceptions.TierError` for a length below 1.
     """
+
+    expires: ClassVar[bool] = True
+    resets: ClassVar[bool] = False
 
     length: int
     unit: LengthUnit

@@ -199,6 +199,17 @@ def test_what_is_due_is_found_by_its_index(make_program, at):
     assert "live_push_tier_due" in due.explain()
 
 
+def test_a_program_in_which_nothing_expires_any_more_drops_nobody_before_it_is_reevaluated(seven, announcements):
+    program = seven[0].tier_membership.tier.program
+    program.timeframe = "none"
+    program.save()
+    with announcements() as heard:
+        assert service.apply_due(utc(2028, 7, 1), batch_size=3) == 0
+    assert heard == []
+    assert service.reevaluate(program) == 7
+    assert not TierMembership.objects.due(utc(2028, 7, 1)).exists()
+
+
 @pytest.fixture
 def edited(seven):
     """The ladder after an edit that lets 1,200 points reach the top, and asks more of those at the base."""

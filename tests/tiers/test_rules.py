@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 
 import pytest
@@ -10,7 +11,7 @@ from live_push.exceptions import TierError
 from live_push.tiers import rules
 from live_push.tiers.ladder import Ladder, Level
 from live_push.tiers.rules import Cause, DropPolicy, Event
-from live_push.tiers.timeframes import FixedTimeframe
+from live_push.tiers.timeframes import FixedTimeframe, NoTimeframe
 from tests.tiers.builders import ONE_TIER, days, enrolled, months, new_year, program, utc
 
 JANUARY, MARCH, MAY = utc(2026, 1, 10), utc(2026, 3, 2), utc(2026, 5, 5)
@@ -246,6 +247,25 @@ def test_missed_instants_of_a_rolling_timeframe_chain_from_one_to_the_next():
         (Event.MAINTAIN, utc(2026, 3, 28)),
         (Event.MAINTAIN, utc(2026, 4, 28)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "left_over", "events"),
+    [
+        pytest.param(NoTimeframe(), {"expiration_date": MARCH, "reset_date": MARCH}, [], id="nothing expires any more"),
+        pytest.param(months(12), {"reset_date": MARCH}, [], id="rolling: nothing is reset any more"),
+        pytest.param(
+            months(12),
+            {"expiration_date": MARCH, "reset_date": MARCH},
+            [Event.DROP],
+            id="rolling: an expiry that is running runs on",
+        ),
+    ],
+)
+def test_dates_that_an_edited_timeframe_no_longer_has_do_nothing(timeframe, left_over, events):
+    before = enrolled(program(timeframe=new_year()), JANUARY, level=1, timeframe_score=500)
+    before = replace(before, **{"expiration_date": None, "reset_date": None, **left_over})
+    assert [change.event for change in rules.due(program(timeframe=timeframe), before, MAY)] == events
 
 
 def test_what_was_applied_is_not_due_again():
