@@ -35,7 +35,10 @@ class OverrideForm(InReadersLanguage, forms.Form):
     tier = forms.ModelChoiceField(
         queryset=Tier.objects.select_related("program").order_by("program__name", "min_value"),
         label=_("New tier"),
-        help_text=_("What is due is applied first. Then the member jumps or drops there; scores stay."),
+        help_text=_(
+            "What is due is applied first. Upwards the member jumps and the timeframe score stays; downwards the "
+            "member drops and the scores go to 0."
+        ),
     )
     reason = forms.CharField(
         label=_("Reason"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -14,9 +15,11 @@ from django.utils.translation import gettext_lazy
 
 from live_push import conf
 from live_push.ids import as_id
-from live_push.models import Attempt, ClientEndpoint, Confirmation, Delivery, TierMembership, UserProfile
+from live_push.models import Attempt, ClientEndpoint, Confirmation, Delivery, TierEvent, TierMembership, UserProfile
 from live_push.models.clock import DbNow
+from live_push.tiers import rules, timeframes
 from live_push.tiers.ladder import from_base_to_top
+from live_push.tiers.points import COUNTERS, Counters
 
 from . import words
 from .base import CappedPaginator, LivePushAdmin, StackedBase, may
@@ -26,7 +29,15 @@ from .recent import RECENT, recent
 from .resending import Resending
 from .tiers import picture_of
 
+# An award is applied a moment after it was due; a run of the clock, minutes or more.
+LATE = timedelta(seconds=1)
+
+# So many changes of tier are told, and so many mere changes of score, which would else crowd them out.
+STEPS, UPDATES = 50, RECENT
+
 OWNED_BY_TIERS = ("total_points", "redeemable_points", "monthly_points", "weekly_points")
+# The same on the page of a member, where points of a month or week that has passed read as 0, as in the push.
+COUNTED = ("total_points", "redeemable_points", "points_this_month", "points_this_week")
 
 
 class MembershipInline(StackedBase):
@@ -37,7 +48,9 @@ class MembershipInline(StackedBase):
         "tier",
         "tier_score",
         "timeframe_score",
+        "assigned_by_event",
         "date_reached",
+        "date_assigned",
         "expiration_date",
         "reset_date",
         "in_maintenance",
@@ -112,7 +125,7 @@ class UserProfileAdmin(Resending, MemberPages, LivePushAdmin):
         readonly = ["date_last_updated"]
         if obj is not None:
             # A form that was opened before an award would take it back.
-            readonly += OWNED_BY_TIERS
+            readonly += COUNTED
             if obj.user_id is not None:
                 readonly += conf.current().USER_FIELDS
         if not may(request, "change_third_party_id"):
@@ -136,7 +149,10 @@ class UserProfileAdmin(Resending, MemberPages, LivePushAdmin):
                     "classes": ["collapse"],
                 },
             ),
-            (_("Points"), {"fields": [*OWNED_BY_TIERS, "num_points_purchased", "fan_rank"]}),
+            (
+                _("Points"),
+                {"fields": [*(OWNED_BY_TIERS if obj is None else COUNTED), "num_points_purchased", "fan_rank"]},
+            ),
             (
                 _("Consent"),
                 {"fields": ["receive_email_updates", "receive_sms_messages", "activity_stream_opt_in"]},
@@ -144,6 +160,14 @@ class UserProfileAdmin(Resending, MemberPages, LivePushAdmin):
             (_("Ids of others"), {"fields": _IDS_OF_OTHERS, "classes": ["collapse"]}),
             (_("Sign-up and custom data"), {"fields": _SIGN_UP, "classes": ["collapse"]}),
         ]
+
+    @admin.display(description=gettext_lazy("points this month"))
+    def points_this_month(self, profile: Any) -> str:
+        return words.number(counted_now(profile).monthly_points)
+
+    @admin.display(description=gettext_lazy("points this week"))
+    def points_this_week(self, profile: Any) -> str:
+        return words.number(counted_now(profile).weekly_points)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:
@@ -166,7 +190,6 @@ class UserProfileAdmin(Resending, MemberPages, LivePushAdmin):
     def panel(self, request: HttpRequest, profile: Any) -> dict[str, Any]:
         """What stands around the form."""
         membership = getattr(profile, "tier_membership", None)
-        events = list(profile.tier_events.order_by("-pk")[:RECENT])
         return {
             "endpoint_states": endpoint_states(profile),
             "recent": recent(Delivery.objects.filter(profile=profile), profile.now)
@@ -174,7 +197,7 @@ class UserProfileAdmin(Resending, MemberPages, LivePushAdmin):
             else None,
             "captured": captured(profile) if may(request, "view_delivery") else (),
             "ahead": ahead(membership) if membership else None,
-            "tier_events": [(event, words.moment(event.due_at, profile.now)) for event in events],
+            "tier_events": way_through_the_tiers(profile),
             "ladder": picture_of(list(membership.tier.program.tiers.all()), membership.tier_id) if membership else "",
             "may_preview": may(request, "view_delivery_content") and may(request, "view_clientendpoint"),
             "may_override": may(request, "change_tiermembership"),
@@ -222,6 +245,28 @@ def endpoint_states(profile: UserProfile) -> list[tuple[ClientEndpoint, words.Ba
             badge = words.Badge(_("confirmed"), "ok", "ok")
         found.append((endpoint, badge, confirmation))
     return found
+
+
+def counted_now(profile: Any) -> Counters:
+    """A member's counters as they read now."""
+    membership = getattr(profile, "tier_membership", None)
+    zone = UTC if membership is None else timeframes.zone_named(membership.tier.program.time_zone)
+    return Counters(**{name: getattr(profile, name) for name in COUNTERS}).seen(profile.now, zone)
+
+
+def way_through_the_tiers(profile: Any) -> list[tuple[TierEvent, Any, Any]]:
+    """What happened to a member's tier, newest first: the event, when it was due, when applied if late."""
+    newest = profile.tier_events.order_by("-pk")
+    mere = rules.Event.UPDATE.value
+    events = [*newest.exclude(event=mere)[:STEPS], *newest.filter(event=mere)[:UPDATES]]
+    return [
+        (
+            event,
+            words.moment(event.due_at, profile.now),
+            words.moment(event.applied_at, profile.now) if event.applied_at - event.due_at > LATE else "",
+        )
+        for event in sorted(events, key=lambda event: event.pk, reverse=True)
+    ]
 
 
 def captured(profile: Any) -> list[tuple[Attempt, Any, str]]:

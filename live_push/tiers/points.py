@@ -37,8 +37,7 @@ class Counters:
 
     def awarded(self, points: int, at: datetime, zone: tzinfo) -> Counters:
         """After an award, or a correction, that counts for the month and the week of ``at``."""
-        day = at.astimezone(zone).date()
-        month, week = day.replace(day=1), day - timedelta(days=day.weekday())
+        month, week = _periods(at, zone)
         monthly, month = _in_period(self.monthly_points, self.monthly_points_period, points, month)
         weekly, week = _in_period(self.weekly_points, self.weekly_points_period, points, week)
         return Counters(
@@ -48,6 +47,15 @@ class Counters:
             monthly_points_period=month,
             weekly_points=weekly,
             weekly_points_period=week,
+        )
+
+    def seen(self, now: datetime, zone: tzinfo) -> Counters:
+        """As they read now: points of a month or week that has passed are 0."""
+        month, week = _periods(now, zone)
+        return replace(
+            self,
+            monthly_points=0 if (self.monthly_points_period or month) < month else self.monthly_points,
+            weekly_points=0 if (self.weekly_points_period or week) < week else self.weekly_points,
         )
 
     def spent(self, points: int) -> Counters:
@@ -74,6 +82,11 @@ def instant(at: object) -> datetime:
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise TierError(f"A moment is a datetime with a time zone; found {at!r}.")
     return at.astimezone(UTC)
+
+
+def _periods(at: datetime, zone: tzinfo) -> tuple[date, date]:
+    day = at.astimezone(zone).date()
+    return day.replace(day=1), day - timedelta(days=day.weekday())
 
 
 def _moved(value: int, points: int) -> int:

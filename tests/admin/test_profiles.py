@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from django.test import Client
 from live_push import api
 from live_push.admin.json_field import JsonField
 from live_push.models import Attempt, ClientEndpoint, Delivery, Push, Tier, TierEvent, TierMembership, UserProfile
+from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
 from tests.support import OK, deliver, status
 
@@ -149,6 +152,39 @@ class TestPage:
         page = boss.get(url("userprofile_change", profile.pk)).content.decode()
         assert "jump: Tier 1 → Tier 2" in page
         assert "timeframe score 0 → 1200" in page
+        assert "tier score 0 → 200" in page
+        assert "applied" not in page
+
+    def test_it_tells_when_a_late_run_applied_what_had_been_due(self, boss: Client) -> None:
+        TierProgramFactory(timeframe="rolling", length=1)
+        with stopped(datetime(2026, 1, 31, tzinfo=UTC)):
+            profile = UserProfileFactory()
+        with stopped(datetime(2026, 3, 7, 15, tzinfo=UTC)):
+            api.apply_due_tier_changes()
+            page = boss.get(url("userprofile_change", profile.pk)).content.decode()
+        told = " ".join(re.sub("<[^>]+>", " ", page).split())
+        assert "maintain: Tier 1 → Tier 1 1 week ago Feb. 28, 2026, midnight UTC · the clock" in told
+        assert "applied now 3 p.m. UTC" in told
+
+    def test_many_changes_of_score_do_not_hide_the_way(self, boss: Client) -> None:
+        TierProgramFactory()
+        profile = UserProfileFactory()
+        for points in (1200, *[1] * 12):
+            api.award_points(profile, points)
+        page = boss.get(url("userprofile_change", profile.pk))
+        told = [event.event for event, *_ in page.context["tier_events"]]
+        assert told == [*["update"] * 10, "jump", "start"]
+
+    def test_points_of_a_week_that_has_passed_read_as_0_as_in_the_push(self, boss: Client) -> None:
+        TierProgramFactory()
+        with stopped(datetime(2026, 3, 2, tzinfo=UTC)):
+            profile = UserProfileFactory()
+            api.award_points(profile, 40)
+        with stopped(datetime(2026, 3, 9, tzinfo=UTC)):
+            page = boss.get(url("userprofile_change", profile.pk)).content.decode()
+        (week,) = re.findall(r'points_this_week.*?<div class="readonly">(\d+)</div>', page, re.DOTALL)
+        (month,) = re.findall(r'points_this_month.*?<div class="readonly">(\d+)</div>', page, re.DOTALL)
+        assert (month, week) == ("40", "0")
 
     def test_it_tells_how_far_the_next_tier_is(self, boss: Client) -> None:
         TierProgramFactory()
