@@ -36,6 +36,8 @@ class LadderFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
                 check_ladder([form.instance for form in kept])
             except ValidationError as error:
                 raise in_readers_language(error) from None
+        elif self.instance.is_default:
+            raise ValidationError(_("A default program needs at least one tier: new members start in the lowest."))
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)

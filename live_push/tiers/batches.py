@@ -102,6 +102,9 @@ def reevaluation_batches(
 ) -> Iterator[Batch]:
     """Apply an edited program to its members batch by batch; a dry run writes and locks nothing."""
     using = _alias(using)
+    if problem := _problem_of(program, using):
+        yield Batch(looked_at=0, problems={program.name: problem})
+        return
     at = db_now(using) if now is None else instant(now)
 
     def judge(edited: rules.Program, membership: rules.Membership) -> Sequence[rules.Change]:
@@ -112,6 +115,16 @@ def reevaluation_batches(
     while ids := list(members.filter(pk__gt=reached).values_list("pk", flat=True)[:batch_size]):
         yield _apply(ids, judge, dry_run=dry_run, using=using)
         reached = ids[-1]
+
+
+def _problem_of(program: TierProgram, using: str) -> str:
+    """Why a program is no ladder, also where it has no member yet; empty where it is one."""
+    rows = next(iter(programs(using, program=program)), ProgramRows(program, ()))
+    try:
+        _ = rows.as_rules
+    except TierError as error:
+        return str(error)
+    return ""
 
 
 def _apply(profile_ids: Sequence[int], judge: Judge, *, dry_run: bool, using: str) -> Batch:

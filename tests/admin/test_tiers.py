@@ -82,6 +82,12 @@ def test_a_second_default_is_refused_with_a_sentence(boss: Client, program: Tier
     assert TierProgram.objects.get() == program
 
 
+def test_a_default_program_has_a_tier_to_start_in(boss: Client) -> None:
+    response = submit(boss, url("tierprogram_add"), FORM, name="New", is_default="on")
+    assert "needs at least one tier" in refused(response)
+    assert not TierProgram.objects.exists()
+
+
 def test_the_ladder_is_drawn_and_told(boss: Client, program: TierProgram) -> None:
     page = boss.get(url("tierprogram_change", program.pk)).content.decode()
     assert "Tier 2 (1000 to 2499 points), Tier 3 (from 2500 points)" in page

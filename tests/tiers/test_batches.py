@@ -253,6 +253,19 @@ def test_a_reevaluation_of_a_program_that_is_no_ladder_is_refused(edited):
         service.reevaluate(edited)
 
 
+@pytest.mark.parametrize(
+    ("tiers", "sentence"),
+    [
+        pytest.param([], "Tier program 'New': A program needs at least one tier", id="no tiers"),
+        pytest.param([("Silver", None, 9), ("Gold", 20, None)], "Between 'Silver' up to 9 and 'Gold'", id="a gap"),
+    ],
+)
+def test_a_program_that_is_no_ladder_is_refused_although_nobody_is_in_it(make_program, tiers, sentence):
+    program = make_program(name="New", is_default=False, tiers=tiers)
+    with pytest.raises(TierError, match=sentence):
+        service.reevaluate(program)
+
+
 def test_a_program_that_begins_to_expire_gives_its_members_dates_on_reevaluation(make_program, at):
     program = make_program(timeframe="none")
     with at(2026, 1, 10):

@@ -169,6 +169,16 @@ def test_a_reevaluation_can_be_limited_to_one_program(edited, make_program, at):
         assert "2 members looked at, 1 changed" in run("--reevaluate", "--yes", "--program", "Club")[0]
 
 
+def test_a_program_without_tiers_is_left_out_of_a_reevaluation_and_the_exit_code_says_so(edited, make_program, at):
+    make_program(name="Elite", is_default=False, tiers=[])
+    out, err = StringIO(), StringIO()
+    with at(2026, 6, 1), pytest.raises(SystemExit) as exit_code:
+        call_command("live_push_tiers", "--reevaluate", "--yes", stdout=out, stderr=err)
+    assert exit_code.value.code == 1
+    assert "Left out: Tier program 'Elite': A program needs at least one tier." in err.getvalue()
+    assert "2 members looked at, 1 changed" in out.getvalue()
+
+
 def test_a_rehearsed_reevaluation_changes_nobody(edited, at):
     with at(2026, 6, 1):
         out, _ = run("--reevaluate", "--dry-run")
