@@ -169,6 +169,18 @@ class Settings:
     RETENTION_FAILED_DAYS: int = _setting(
         90, "a whole number", _is_whole, "days that `live_push_prune` keeps failed and cancelled deliveries"
     )
+    RETENTION_SUCCEEDED_BODIES_DAYS: int | None = _setting(
+        None,
+        "a whole number, or None",
+        _or_none(_is_whole),
+        "days that it keeps the bodies and answers of succeeded deliveries; `None` keeps them as long as their rows",
+    )
+    RETENTION_FAILED_BODIES_DAYS: int | None = _setting(
+        None,
+        "a whole number, or None",
+        _or_none(_is_whole),
+        "the same of failed and cancelled deliveries, which can't be redelivered without",
+    )
 
 
 def configured() -> object:

@@ -29,6 +29,8 @@ RIGHT = {
     "ADMIN_BASE": ["shop.admin.Base"],
     "RETENTION_SUCCEEDED_DAYS": [0, 7],
     "RETENTION_FAILED_DAYS": [0, 90],
+    "RETENTION_SUCCEEDED_BODIES_DAYS": [None, 0, 2],
+    "RETENTION_FAILED_BODIES_DAYS": [None, 0, 14],
 }
 WRONG: dict[str, list[Any]] = {
     "ENGINE": ["", None, 1],
@@ -48,6 +50,8 @@ WRONG: dict[str, list[Any]] = {
     "ADMIN_BASE": ["", None],
     "RETENTION_SUCCEEDED_DAYS": [-1, 1.5, None, True, "7"],
     "RETENTION_FAILED_DAYS": [-1, 1.5, None, True, "90"],
+    "RETENTION_SUCCEEDED_BODIES_DAYS": [-1, 1.5, True, "2"],
+    "RETENTION_FAILED_BODIES_DAYS": [-1, 1.5, True, "14"],
 }
 
 

@@ -6,7 +6,7 @@ Only deliveries that ended are touched. What each endpoint has confirmed lives i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,7 +17,6 @@ from live_push import conf
 from live_push.models import Attempt, Delivery, DeliveryQuerySet, DeliveryStatus, Push
 from live_push.models.locking import locked
 
-ENDED = (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.CANCELLED)
 ROWS_PER_TRANSACTION = 500
 
 
@@ -39,6 +38,15 @@ def kept_since(now: datetime) -> dict[DeliveryStatus, datetime]:
         DeliveryStatus.FAILED: failed,
         DeliveryStatus.CANCELLED: failed,
     }
+
+
+def bodies_kept_since(now: datetime, *, days: int | None = None) -> dict[DeliveryStatus, datetime]:
+    """The same of bodies and answers, by the settings or for so many days; without those that stay with their rows."""
+    settings = conf.current()
+    succeeded = settings.RETENTION_SUCCEEDED_BODIES_DAYS if days is None else days
+    failed = settings.RETENTION_FAILED_BODIES_DAYS if days is None else days
+    kept = {DeliveryStatus.SUCCEEDED: succeeded, DeliveryStatus.FAILED: failed, DeliveryStatus.CANCELLED: failed}
+    return {status: now - timedelta(days=days) for status, days in kept.items() if days is not None}
 
 
 def ended_before(moment: datetime, status: DeliveryStatus, *, using: str) -> DeliveryQuerySet:
@@ -75,18 +83,18 @@ def _delete(delivery_ids: Collection[int], moment: datetime, status: DeliverySta
     return Deleted(len(going), by_model.get(Push._meta.label, 0))
 
 
-def drop_bodies(moment: datetime, *, using: str) -> Iterator[int]:
-    """Empty the bodies and answers of pushes of which every delivery ended before this moment.
+def drop_bodies(moments: Mapping[DeliveryStatus, datetime], *, using: str) -> Iterator[int]:
+    """Empty the bodies and answers of pushes of which every delivery ended before the moment for its end.
 
     What stays is that something was sent, when, how it ended, and the digests. Yields, after each batch, how many
     pushes it emptied.
     """
-    for status in ENDED:
+    for status, moment in moments.items():
         ended = ended_before(moment, status, using=using).order_by("ended_at", "pk")
         page = list(ended.values_list("pk", "push_id", "ended_at")[:ROWS_PER_TRANSACTION])
         while page:
             with transaction.atomic(using=using):
-                emptied = _empty({push_id for _, push_id, _ in page}, moment, using=using)
+                emptied = _empty({push_id for _, push_id, _ in page}, moments, using=using)
             yield emptied
             last_id, _, last_end = page[-1]
             # The rows stay, so each page begins where the one before ended.
@@ -94,12 +102,13 @@ def drop_bodies(moment: datetime, *, using: str) -> Iterator[int]:
             page = list(beyond.values_list("pk", "push_id", "ended_at")[:ROWS_PER_TRANSACTION])
 
 
-def _empty(push_ids: Collection[int], moment: datetime, *, using: str) -> int:
+def _empty(push_ids: Collection[int], moments: Mapping[DeliveryStatus, datetime], *, using: str) -> int:
     full = Push.objects.using(using).filter(pk__in=push_ids, payload__isnull=False)
     deliveries = Delivery.objects.using(using).filter(push__in=list(full.values_list("pk", flat=True)))
     over: dict[int, bool] = defaultdict(lambda: True)
     for push_id, status, ended_at in locked(deliveries).order_by("pk").values_list("push_id", "status", "ended_at"):
-        over[push_id] &= status in ENDED and ended_at is not None and ended_at < moment
+        moment = moments.get(DeliveryStatus(status))
+        over[push_id] &= moment is not None and ended_at is not None and ended_at < moment
     emptied = [push_id for push_id, is_over in over.items() if is_over]
     Attempt.objects.using(using).filter(delivery__push__in=emptied, answer__isnull=False).update(answer=None)
     return Push.objects.using(using).filter(pk__in=emptied).update(payload=None)

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from live_push.models import Delivery, EndpointHour, Push, WorkerHeartbeat
+from live_push.models import Attempt, Delivery, EndpointHour, Push, WorkerHeartbeat
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, deliver, status
@@ -113,6 +113,41 @@ def test_bodies_can_go_earlier_than_rows() -> None:
     assert prune("--bodies-after", "2", days=3)["bodies"] == 3
     assert len(left()) == 4
     assert Push.objects.get(payload__isnull=False).deliveries.get().status == "pending"
+
+
+@pytest.mark.parametrize(
+    ("settings", "days", "without"),
+    [
+        pytest.param({"RETENTION_SUCCEEDED_BODIES_DAYS": 2}, 1.9, [], id="not yet"),
+        pytest.param({"RETENTION_SUCCEEDED_BODIES_DAYS": 2}, 3, ["succeeded"], id="successes"),
+        pytest.param({"RETENTION_SUCCEEDED_BODIES_DAYS": 0}, 0.1, ["succeeded"], id="successes at once"),
+        pytest.param({"RETENTION_FAILED_BODIES_DAYS": 2}, 3, ["cancelled", "failed"], id="failures"),
+        pytest.param(
+            {"RETENTION_SUCCEEDED_BODIES_DAYS": 2, "RETENTION_FAILED_BODIES_DAYS": 14}, 6, ["succeeded"], id="each"
+        ),
+    ],
+)
+@pytest.mark.usefixtures("log")
+def test_the_settings_say_how_long_bodies_stay(settings: dict[str, int], days: float, without: list[str]) -> None:
+    with override_settings(LIVE_PUSH=settings):
+        prune(days=days)
+    empty = Delivery.objects.filter(push__payload=None)
+    assert sorted(empty.values_list("status", flat=True)) == without
+    assert not Attempt.objects.filter(delivery__in=empty, answer__isnull=False).exists()
+    assert len(left()) == 4
+
+
+def test_a_body_stays_until_the_last_of_its_deliveries_lets_it_go() -> None:
+    ClientEndpointFactory.create_batch(2)
+    with stopped(START):
+        UserProfileFactory()
+        deliver(OK, status(413))
+    keep = {"RETENTION_SUCCEEDED_BODIES_DAYS": 0, "RETENTION_FAILED_BODIES_DAYS": 5}
+    with override_settings(LIVE_PUSH=keep):
+        prune(days=4)
+        assert Push.objects.get().payload is not None
+        prune(days=6)
+        assert Push.objects.get().payload is None
 
 
 @pytest.mark.usefixtures("log")

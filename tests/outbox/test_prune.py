@@ -19,6 +19,8 @@ from tests.support import OK, START, deliver, statements, status
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LATER = START + timedelta(days=1)
+ENDED = (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.CANCELLED)
+EVERY_END = dict.fromkeys(ENDED, LATER)
 
 
 def delete(kind: DeliveryStatus = DeliveryStatus.SUCCEEDED, moment: datetime = LATER) -> list[prune.Deleted]:
@@ -58,7 +60,7 @@ def test_what_waits_or_is_under_way_stays_however_old() -> None:
         UserProfileFactory.create_batch(2)
         deliver(status(500))
     Delivery.objects.filter(pk=Delivery.objects.first().pk).update(status="sending", next_attempt_at=None)
-    assert [delete(kind) for kind in prune.ENDED] == [[], [], []]
+    assert [delete(kind) for kind in ENDED] == [[], [], []]
     assert Delivery.objects.count() == 2
 
 
@@ -95,7 +97,7 @@ def test_confirmations_stay_and_so_does_the_convergence_figure() -> None:
         profile.save()
         deliver(status(413), OK)
     before = convergence(using="default")
-    for kind in prune.ENDED:
+    for kind in ENDED:
         delete(kind)
     assert not Delivery.objects.exists()
     assert Confirmation.objects.count() == 4
@@ -159,7 +161,7 @@ def test_bodies_and_answers_go_and_the_story_stays() -> None:
     with stopped(START):
         UserProfileFactory()
         deliver(status(200, b"thanks"), status(413, b"too much"))
-    assert sum(prune.drop_bodies(LATER, using="default")) == 1
+    assert sum(prune.drop_bodies(EVERY_END, using="default")) == 1
     push = Push.objects.get()
     assert (push.payload, len(push.digest)) == (None, 64)
     assert set(Attempt.objects.values_list("answer", flat=True)) == {None}
@@ -172,7 +174,7 @@ def test_the_body_stays_while_one_endpoint_still_waits_for_it() -> None:
     with stopped(START):
         UserProfileFactory()
         deliver(status(200, b"thanks"), status(500, b"not now"))
-    assert sum(prune.drop_bodies(LATER, using="default")) == 0
+    assert sum(prune.drop_bodies(EVERY_END, using="default")) == 0
     assert Push.objects.get().payload is not None
     assert set(Attempt.objects.values_list("answer", flat=True)) == {b"thanks", b"not now"}
 
@@ -183,7 +185,7 @@ def test_a_resend_that_has_no_body_yet_still_gets_one() -> None:
         profile = UserProfileFactory()
         deliver(OK)
         api.push_profile(profile, endpoints=[endpoint])
-    assert sum(prune.drop_bodies(LATER, using="default")) == 1
+    assert sum(prune.drop_bodies(EVERY_END, using="default")) == 1
     (request,) = deliver(OK)
     assert profile.user_name.encode() in request.body
 
@@ -194,9 +196,9 @@ def test_pages_of_bodies_leave_none_out(monkeypatch: pytest.MonkeyPatch) -> None
     with stopped(START):
         UserProfileFactory.create_batch(5)
         deliver(OK)
-    assert sum(prune.drop_bodies(LATER, using="default")) == 5
+    assert sum(prune.drop_bodies(EVERY_END, using="default")) == 5
     assert not Push.objects.filter(payload__isnull=False).exists()
-    assert sum(prune.drop_bodies(LATER, using="default")) == 0
+    assert sum(prune.drop_bodies(EVERY_END, using="default")) == 0
 
 
 def test_what_has_no_body_any_more_can_not_be_redelivered() -> None:
@@ -204,7 +206,7 @@ def test_what_has_no_body_any_more_can_not_be_redelivered() -> None:
     with stopped(START):
         UserProfileFactory()
         deliver(status(413))
-    list(prune.drop_bodies(LATER, using="default"))
+    list(prune.drop_bodies(EVERY_END, using="default"))
     (pk,) = Delivery.objects.values_list("pk", flat=True)
     assert [skipped.why for skipped in api.redeliver([pk])[1]] == ["its body is no longer kept; use resend"]
 

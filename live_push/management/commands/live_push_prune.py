@@ -40,7 +40,8 @@ class Summary:
 class Command(BaseCommand):
     help = (
         "Delete deliveries that ended long ago, with their attempts: succeeded ones after RETENTION_SUCCEEDED_DAYS, "
-        "failed and cancelled ones, and the hourly figures, after RETENTION_FAILED_DAYS. What each endpoint has "
+        "failed and cancelled ones, and the hourly figures, after RETENTION_FAILED_DAYS. Bodies and answers can go "
+        "earlier: RETENTION_SUCCEEDED_BODIES_DAYS, RETENTION_FAILED_BODIES_DAYS. What each endpoint has "
         "confirmed stays, and so does all that waits. Run it daily, from cron. It works in small transactions beside "
         "the workers, and can be stopped and started again at any time. Exit code 0: all done; 2: a wrong call."
     )
@@ -50,7 +51,8 @@ class Command(BaseCommand):
             "--bodies-after",
             type=int,
             metavar="DAYS",
-            help="Also empty bodies and answers of what ended more than DAYS days ago, but keep the rows. "
+            help="Empty bodies and answers of what ended more than DAYS days ago, whatever "
+            "RETENTION_SUCCEEDED_BODIES_DAYS and RETENTION_FAILED_BODIES_DAYS say, but keep the rows. "
             "What has no body any more can't be redelivered, only resent.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Say what would go; delete nothing.")
@@ -81,8 +83,7 @@ class Command(BaseCommand):
             with Progress(sum(counts.values()), "deliveries", stream=self.stderr, verbosity=verbosity) as progress:
                 for status, end in ends.items():
                     self._delete(end, status, summary, progress, using)
-            if bodies_after is not None:
-                summary.bodies = sum(prune.drop_bodies(now - timedelta(days=bodies_after), using=using))
+            summary.bodies = sum(prune.drop_bodies(prune.bodies_kept_since(now, days=bodies_after), using=using))
             summary.heartbeats, _ = heartbeats.delete()
             summary.hours, _ = hours.delete()
         self._report(summary, as_json=options["json"], verbosity=verbosity)
