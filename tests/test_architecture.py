@@ -64,7 +64,7 @@ ROOMS = (
     Room(5, ("api",), may_not_import=("delivery",)),
     Room(5, ("status",)),
     Room(6, ("receivers",)),
-    Room(6, ("admin",)),
+    Room(6, ("admin", "templatetags")),
     Room(6, ("management",)),
     Room(6, ("checks",)),
     Room(6, ("tasks",)),

@@ -1,4 +1,4 @@
-"""What all admin pages of the app share: the base class that the setting names, own pages, the history, the banner."""
+"""What all admin pages of the app share: the base class that the setting names, own pages, the history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from django.utils.translation import gettext as _
 
 from live_push import conf
 
-from . import figures, once
+from . import once
 from .json_field import JsonField
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ class LivePushAdmin(AdminBase):
             "media": self.media,
             "has_view_permission": self.has_view_permission(request),
             "once": once.token(),
-            **self.everywhere(),
         }
         return TemplateResponse(request, f"admin/live_push/{template}", {**everywhere, **context})
 
@@ -154,34 +153,6 @@ class LivePushAdmin(AdminBase):
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Model]) -> list[LogEntry]:
         return self.note(request, queryset, "", DELETION)
-
-    # The banner, on every page of the app
-
-    def everywhere(self) -> dict[str, Any]:
-        """What the templates of all pages read."""
-        return {"undelivered": figures.undelivered()}
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {**self.everywhere(), **(extra_context or {})})
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        return super().changeform_view(request, object_id, form_url, {**self.everywhere(), **(extra_context or {})})
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().delete_view(request, object_id, {**self.everywhere(), **(extra_context or {})})
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().history_view(request, object_id, {**self.everywhere(), **(extra_context or {})})
 
 
 def may(request: HttpRequest, codename: str) -> bool:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
+
+from live_push.templatetags.live_push import TAKES_ATTRIBUTES
+from tests.settings import MIDDLEWARE, TEMPLATES
 
 from .pages import all_pages
+
+PROCESSORS: list[str] = TEMPLATES[0]["OPTIONS"]["context_processors"]  # type: ignore[index]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("world")]
 
@@ -31,6 +38,40 @@ def test_no_page_hands_out_a_file(boss: Client) -> None:
     for name, address in all_pages().items():
         headers = boss.get(address).headers
         assert (headers["Content-Type"], headers.get("Content-Disposition")) == ("text/html; charset=utf-8", None), name
+
+
+def test_every_page_wears_our_styles(boss: Client) -> None:
+    for name, address in all_pages().items():
+        assert 'href="/static/live_push/live_push.css"' in boss.get(address).content.decode(), name
+
+
+@pytest.mark.skipif(not TAKES_ATTRIBUTES, reason="Django gives its own styles a nonce from 6.1 on.")
+def test_every_style_and_script_has_the_nonce_of_a_policy_that_asks_for_one(boss: Client) -> None:
+    template = {
+        **TEMPLATES[0],
+        "OPTIONS": {"context_processors": [*PROCESSORS, "django.template.context_processors.csp"]},
+    }
+    with override_settings(
+        MIDDLEWARE=["django.middleware.csp.ContentSecurityPolicyMiddleware", *MIDDLEWARE[1:]],
+        TEMPLATES=[template],
+        SECURE_CSP={"style-src": ["<CSP_NONCE_SENTINEL>"], "script-src": ["<CSP_NONCE_SENTINEL>"]},
+    ):
+        for name, address in all_pages().items():
+            response = boss.get(address)
+            nonce = response["Content-Security-Policy"].partition("'nonce-")[2].partition("'")[0]
+            tags = re.findall(r"<script[^>]* src=[^>]*>|<link[^>]* rel=.stylesheet.[^>]*>", response.content.decode())
+            assert nonce, name
+            assert [tag for tag in tags if f'nonce="{nonce}"' not in tag] == [], name
+
+
+def test_a_host_without_the_admin_can_still_load_every_template() -> None:
+    program = (
+        "import django; from django.conf import settings; from django.template import engines;"
+        "settings.configure(INSTALLED_APPS=['django.contrib.auth', 'django.contrib.contenttypes', 'live_push'],"
+        " TEMPLATES=[{'BACKEND': 'django.template.backends.django.DjangoTemplates'}]);"
+        "django.setup(); engines['django'].from_string('{% load live_push %}')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603  (our own command)
 
 
 def test_nothing_opens_for_a_stranger(client: Client) -> None:
