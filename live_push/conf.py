@@ -24,6 +24,10 @@ USER_FIELDS = {
 }
 
 
+MOST_DAYS = 36_525
+"""A century: as good as for ever, and a date that the calendar has."""
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
@@ -34,6 +38,14 @@ def _is_text(value: object) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_days(value: Any) -> bool:
+    return _is_whole(value) and value <= MOST_DAYS
+
+
+def _is_wait(value: Any) -> bool:
+    return value is not False and (value == 0 or (_is_number(value) and value <= MOST_DAYS * 86_400))
 
 
 def _is_flag(value: object) -> bool:
@@ -63,10 +75,7 @@ def _is_keys(value: object) -> bool:
 
 def _is_policies(value: object) -> bool:
     return isinstance(value, dict) and all(
-        _is_text(name)
-        and isinstance(waits, list | tuple)
-        and len(waits) > 0
-        and all(isinstance(wait, int | float) and not isinstance(wait, bool) and wait >= 0 for wait in waits)
+        _is_text(name) and isinstance(waits, list | tuple) and len(waits) > 0 and all(map(_is_wait, waits))
         for name, waits in value.items()
     )
 
@@ -164,21 +173,24 @@ class Settings:
         "django.contrib.admin.ModelAdmin", "a dotted path", _is_text, "base class of the admin pages"
     )
     RETENTION_SUCCEEDED_DAYS: int = _setting(
-        7, "a whole number", _is_whole, "days that `live_push_prune` keeps succeeded deliveries"
+        7, f"a whole number of at most {MOST_DAYS}", _is_days, "days that `live_push_prune` keeps succeeded deliveries"
     )
     RETENTION_FAILED_DAYS: int = _setting(
-        90, "a whole number", _is_whole, "days that `live_push_prune` keeps failed and cancelled deliveries"
+        90,
+        f"a whole number of at most {MOST_DAYS}",
+        _is_days,
+        "days that `live_push_prune` keeps failed and cancelled deliveries",
     )
     RETENTION_SUCCEEDED_BODIES_DAYS: int | None = _setting(
         None,
-        "a whole number, or None",
-        _or_none(_is_whole),
+        f"a whole number of at most {MOST_DAYS}, or None",
+        _or_none(_is_days),
         "days that it keeps the bodies and answers of succeeded deliveries; `None` keeps them as long as their rows",
     )
     RETENTION_FAILED_BODIES_DAYS: int | None = _setting(
         None,
-        "a whole number, or None",
-        _or_none(_is_whole),
+        f"a whole number of at most {MOST_DAYS}, or None",
+        _or_none(_is_days),
         "the same of failed and cancelled deliveries, which can't be redelivered without",
     )
 

@@ -44,14 +44,17 @@ WRONG: dict[str, list[Any]] = {
     "CA_BUNDLE": ["", False, 1],
     "TRANSPORT": ["", None],
     "PAYLOAD_SERIALIZER": ["", None],
-    "RETRY_POLICIES": [None, {"": [1]}, {"quick": []}, {"quick": [-1]}, {"quick": ["1"]}, {"quick": 5}, {1: [1]}],
+    "RETRY_POLICIES": [
+        *(None, {"": [1]}, {1: [1]}),
+        *({"quick": waits} for waits in (5, [], [-1], ["1"], [False], [float("inf")], [float("nan")], [1e10])),
+    ],
     "USER_FIELDS": [None, ["first_name"], {"first_name": ""}, {"first_name": None}],
     "ENCRYPT_PAYLOADS": [None, 1, "yes"],
     "ADMIN_BASE": ["", None],
-    "RETENTION_SUCCEEDED_DAYS": [-1, 1.5, None, True, "7"],
-    "RETENTION_FAILED_DAYS": [-1, 1.5, None, True, "90"],
-    "RETENTION_SUCCEEDED_BODIES_DAYS": [-1, 1.5, True, "2"],
-    "RETENTION_FAILED_BODIES_DAYS": [-1, 1.5, True, "14"],
+    "RETENTION_SUCCEEDED_DAYS": [-1, 1.5, None, True, "7", 1_000_000],
+    "RETENTION_FAILED_DAYS": [-1, 1.5, None, True, "90", 1_000_000],
+    "RETENTION_SUCCEEDED_BODIES_DAYS": [-1, 1.5, True, "2", 1_000_000],
+    "RETENTION_FAILED_BODIES_DAYS": [-1, 1.5, True, "14", 1_000_000],
 }
 
 

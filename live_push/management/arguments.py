@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from live_push.ids import MOST_DIGITS, as_id
 from live_push.models import ClientEndpoint
 
 WRONG_CALL = 2
 """Exit code of a call that makes no sense."""
 
 
+def row_id(text: str) -> int:
+    """The id of a row, for ``add_argument(type=…)``."""
+    found = as_id(text)
+    if found is None:
+        raise ArgumentTypeError(f"{text!r} is no id; write a whole number of at most {MOST_DIGITS} digits.")
+    return found
+
+
 def moment(option: str, text: str) -> datetime:
     """A date or moment as an aware datetime; without an offset it is in the current time zone."""
     try:
         found = parse_datetime(text) or parse_datetime(f"{text}T00:00:00")
-    except ValueError:
-        found = None
-    if found is None:
-        raise CommandError(f"{option} is {text!r}; write a moment such as 2026-11-20T00:00Z.", returncode=WRONG_CALL)
-    return found if timezone.is_aware(found) else timezone.make_aware(found)
+        if found is not None:
+            found = found if timezone.is_aware(found) else timezone.make_aware(found)
+            # Raises where the offset leads out of the calendar.
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise CommandError(f"{option} is {text!r}; write a moment such as 2026-11-20T00:00Z.", returncode=WRONG_CALL)
 
 
 def endpoints_named(words: Sequence[str], *, using: str) -> list[ClientEndpoint]:

@@ -104,7 +104,13 @@ def test_a_dry_run_says_what_would_be_skipped_and_why() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [((), "Nothing selected"), (("--endpoint", "nobody"), "no endpoint"), (("--since", "once"), "--since is 'once'")],
+    [
+        ((), "Nothing selected"),
+        (("--endpoint", "nobody"), "no endpoint"),
+        (("--since", "once"), "--since is 'once'"),
+        (("1", "--endpoint", "nobody"), "exclude each other"),
+        (("1", "--status", "cancelled"), "exclude each other"),
+    ],
 )
 def test_a_wrong_call_says_what_to_do(arguments: tuple[str, ...], word: str) -> None:
     _out, sentence = run(*arguments, code=2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentTypeError
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 
+from live_push.management.arguments import row_id
 from live_push.models import Delivery, Push, UserProfile
 from live_push.models.clock import stopped
 from live_push.outbox import resend
@@ -149,14 +151,22 @@ class TestWrongCalls:
             (("1", "--all"), "exclude each other"),
             (("--all",), "--yes"),
             (("1", "--verify"), "--stale"),
-            (("1", "--rate", "0"), "above 0"),
+            (("1", "--rate", "0"), "from 0.001"),
+            (("1", "--rate", "nan"), "from 0.001"),
+            (("1", "--rate", "inf"), "from 0.001"),
             (("--since", "yesterday"), "2026-11-20"),
+            (("--since", "0001-01-01T00:00+14:00"), "2026-11-20"),
             (("1", "--endpoint", "nobody"), "There is no endpoint 'nobody'"),
         ],
     )
     def test_say_what_to_do(self, arguments: tuple[str, ...], word: str) -> None:
         _out, sentence = run(*arguments, code=2)
         assert word in sentence
+
+    @pytest.mark.parametrize("text", ["9" * 19, "-1", "one", ""])
+    def test_an_id_that_is_none_is_told_before_the_database_is_asked(self, text: str) -> None:
+        with pytest.raises(ArgumentTypeError, match="no id; write a whole number"):
+            row_id(text)
 
 
 class TestLongRuns:

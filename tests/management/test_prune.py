@@ -189,7 +189,8 @@ def test_quietly_means_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_days_below_zero_are_a_wrong_call() -> None:
+@pytest.mark.parametrize("days", ["-1", "1000000"])
+def test_days_that_the_calendar_has_not_are_a_wrong_call(days: str) -> None:
     with pytest.raises(CommandError, match="counts days, from 0") as refusal:
-        call_command("live_push_prune", "--bodies-after", "-1")
+        call_command("live_push_prune", "--bodies-after", days)
     assert refusal.value.returncode == 2

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
+from live_push.conf import MOST_DAYS
 from live_push.management.arguments import WRONG_CALL
 from live_push.management.progress import Progress
 from live_push.models import Delivery, DeliveryStatus, EndpointHour, WorkerHeartbeat
@@ -59,8 +60,10 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print the summary as one JSON object.")
 
     def handle(self, *, bodies_after: int | None, dry_run: bool, verbosity: int, **options: Any) -> None:
-        if bodies_after is not None and bodies_after < 0:
-            raise CommandError(f"--bodies-after is {bodies_after}; it counts days, from 0.", returncode=WRONG_CALL)
+        if bodies_after is not None and not 0 <= bodies_after <= MOST_DAYS:
+            raise CommandError(
+                f"--bodies-after is {bodies_after}; it counts days, from 0 to {MOST_DAYS}.", returncode=WRONG_CALL
+            )
         using = router.db_for_write(Delivery)
         now = db_now(using)
         ends = prune.kept_since(now)

@@ -12,7 +12,7 @@ from django.db import router
 
 from live_push import api
 from live_push.chunks import chunks
-from live_push.management.arguments import WRONG_CALL, endpoints_named, moment
+from live_push.management.arguments import WRONG_CALL, endpoints_named, moment, row_id
 from live_push.management.progress import Progress
 from live_push.models import Delivery, DeliveryStatus
 from live_push.outbox import reopen
@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("ids", nargs="*", type=int, metavar="ID", help="Delivery ids.")
+        add("ids", nargs="*", type=row_id, metavar="ID", help="Delivery ids.")
         add("--endpoint", action="append", default=[], help="An endpoint's name or id; may be repeated.")
         add("--status", choices=["failed", "cancelled"], action="append", help="Default: failed.")
         add("--since", help="Ended at or after this moment, such as 2026-11-20T00:00Z.")
@@ -42,10 +42,13 @@ class Command(BaseCommand):
         add("--json", action="store_true", help="Print the summary as one JSON object.")
 
     def handle(self, **options: Any) -> None:
-        if not (options["ids"] or options["endpoint"] or options["since"] or options["until"]):
+        chosen = options["endpoint"] or options["since"] or options["until"]
+        if not (options["ids"] or chosen):
             raise CommandError(
                 "Nothing selected. Name deliveries by id, --endpoint, --since or --until.", returncode=WRONG_CALL
             )
+        if options["ids"] and (chosen or options["status"]):
+            raise CommandError("Ids and other ways to choose exclude each other. Leave one out.", returncode=WRONG_CALL)
         ids = self._selected(options)
         reopened = 0
         skipped: list[api.Skipped] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import ArgumentParser
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -14,7 +15,7 @@ from django.db import router, transaction
 from django.db.models import Q
 
 from live_push import engines
-from live_push.management.arguments import WRONG_CALL, endpoints_named, moment
+from live_push.management.arguments import WRONG_CALL, endpoints_named, moment, row_id
 from live_push.management.progress import Progress
 from live_push.models import ClientEndpoint, UserProfile
 from live_push.models.clock import db_now
@@ -24,6 +25,9 @@ from live_push.outbox.stale import lacking
 
 SNAPSHOTS_READ = 1000
 """So many profiles are compared with what was accepted at a time."""
+
+LEAST_RATE = 0.001
+"""A profile in a quarter of an hour; slower, a large program would not be through before the calendar ends."""
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("ids", nargs="*", type=int, metavar="ID", help="Profile ids.")
+        add("ids", nargs="*", type=row_id, metavar="ID", help="Profile ids.")
         add("--email", action="append", default=[], help="An exact e-mail address; may be repeated.")
         add("--third-party-id", action="append", default=[], help="A third-party id; may be repeated.")
         add("--all", action="store_true", help="Every profile. Needs --yes, or your answer on a terminal.")
@@ -71,7 +75,11 @@ class Command(BaseCommand):
         )
         add("--rate", type=float, help="Spread the deliveries: so many profiles a second.")
         add(
-            "--after", type=int, default=0, metavar="PK", help="Go on after this profile, where an earlier run stopped."
+            "--after",
+            type=row_id,
+            default=0,
+            metavar="PK",
+            help="Go on after this profile, where an earlier run stopped.",
         )
         add("--dry-run", action="store_true", help="Say what would be sent; send nothing.")
         add("--yes", action="store_true", help="Do not ask before --all.")
@@ -105,8 +113,10 @@ class Command(BaseCommand):
             raise CommandError("--all and named profiles exclude each other. Leave one out.", returncode=WRONG_CALL)
         if options["verify"] and not options["stale"]:
             raise CommandError("--verify compares what --stale compares: add --stale.", returncode=WRONG_CALL)
-        if options["rate"] is not None and options["rate"] <= 0:
-            raise CommandError(f"--rate is {options['rate']:g}; it must be above 0.", returncode=WRONG_CALL)
+        if options["rate"] is not None and not LEAST_RATE <= options["rate"] < math.inf:
+            raise CommandError(
+                f"--rate is {options['rate']:g}; it must be a number from {LEAST_RATE}.", returncode=WRONG_CALL
+            )
 
     def _endpoints(self, words: list[str], summary: Summary, using: str) -> list[ClientEndpoint]:
         active = ClientEndpoint.objects.using(using).active()
