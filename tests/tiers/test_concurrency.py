@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -10,7 +11,7 @@ import pytest
 from django.db import connection, connections
 
 from live_push.exceptions import TierError
-from live_push.models import Tier, TierEvent, TierMembership, UserProfile
+from live_push.models import Delivery, Push, Tier, TierEvent, TierMembership, UserProfile
 from live_push.tiers import service
 from tests.tiers.builders import utc
 
@@ -52,7 +53,7 @@ def everlasting(make_program, at) -> Iterator[UserProfile]:
         yield UserProfile.objects.create()
 
 
-def test_a_thousand_concurrent_awards_lose_no_point(everlasting):
+def test_a_thousand_concurrent_awards_lose_no_point_and_push_in_order(everlasting, endpoint):
     # SQLite writes one after the other anyway: a few show that it waits instead of failing.
     each = 8 if connection.vendor == "sqlite" else 125
     at_once(*[awards(everlasting, [3] * each)] * THREADS)
@@ -64,6 +65,10 @@ def test_a_thousand_concurrent_awards_lose_no_point(everlasting):
     story = list(TierEvent.objects.filter(profile=stored).order_by("id"))
     assert len(story) == 1 + each * THREADS
     assert [event.timeframe_score_after for event in story] == [3 * place for place in range(len(story))]
+    pushed = [json.loads(push.payload) for push in Push.objects.order_by("sequence")]
+    assert [body["totalPoints"] for body in pushed] == [3 * place for place in range(1, len(story))]
+    assert [body["tierInfo"]["timeframeScore"] for body in pushed] == [body["totalPoints"] for body in pushed]
+    assert Delivery.objects.values_list("push_id", flat=True).distinct().count() == len(pushed)
 
 
 def test_a_boundary_is_crossed_once_whoever_crosses_it(everlasting):
