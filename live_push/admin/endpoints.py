@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
@@ -17,11 +17,12 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 
 from live_push import endpoint_url
 from live_push.delivery.result import ErrorCode
+from live_push.delivery.statistics import percentile
 from live_push.exceptions import EndpointUrlError
 from live_push.models import AuthMethod, ClientEndpoint, Delivery, EndpointHour
 from live_push.models.clock import DbNow
@@ -31,6 +32,7 @@ from .base import CappedPaginator, LivePushAdmin, may
 from .catching_up import CatchingUp
 from .endpoint_form import EndpointForm, EndpointFormWithCredentials
 from .endpoint_preview import EndpointPreview
+from .endpoint_table import accepted_durations, at_most
 from .overview import Overview, causes, conflicts_in_words
 from .recent import recent
 from .request_shown import shown_url
@@ -41,11 +43,22 @@ from .test_pushes import TestPushes
 CREDENTIALS = ["auth_method", "username", "new_password", "clear_password", "new_api_key", "clear_api_key"]
 
 
+PERIODS = (figures.DAY, figures.WEEK)
 LOGINS = {
     AuthMethod.NONE: gettext_lazy("no login"),
     AuthMethod.BASIC: gettext_lazy("user name and password"),
     AuthMethod.API_KEY: gettext_lazy("API key"),
 }
+
+
+RESTING = Q(health__rests_until__gt=DbNow()) | ~Q(health__breaker_state="closed")
+TROUBLE_FIRST = Case(
+    When(is_active=False, then=0),
+    When(health__needs_credentials=True, then=1),
+    When(RESTING, then=2),
+    When(health__failing_since__isnull=False, then=3),
+    default=4,
+)
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -56,7 +69,7 @@ class StateFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
-            ("active", gettext_lazy("active")),
+            ("active", pgettext_lazy("endpoint", "active")),
             ("failing", gettext_lazy("failing")),
             ("resting", gettext_lazy("resting")),
             ("needs_credentials", gettext_lazy("needs credentials")),
@@ -64,11 +77,10 @@ class StateFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        resting = Q(health__rests_until__gt=DbNow()) | ~Q(health__breaker_state="closed")
         states = {
             "active": Q(is_active=True),
             "failing": Q(is_active=True, health__failing_since__isnull=False),
-            "resting": Q(is_active=True) & resting,
+            "resting": Q(is_active=True) & RESTING,
             "needs_credentials": Q(is_active=True, health__needs_credentials=True),
             "disabled": Q(is_active=False),
         }
@@ -116,7 +128,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
     def name_and_host(self, endpoint: Any) -> SafeString:
         return format_html('{}<br><span class="lp-quiet">{}</span>', endpoint.name, host_of(endpoint))
 
-    @admin.display(description=gettext_lazy("state"), ordering=F("is_active"))
+    @admin.display(description=gettext_lazy("state"), ordering=TROUBLE_FIRST)
     def state(self, endpoint: Any) -> SafeString:
         badge = words.endpoint_badge(endpoint, endpoint.health, endpoint.now)
         return format_html('{}<br><span class="lp-quiet">{}</span>', badge, badge.detail)
@@ -143,7 +155,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
             '{}<br><span class="lp-quiet">{}<br>{}</span>',
             linked(endpoint, words.number(waiting.deliveries), status__exact="pending"),
             retried,
-            words.moment(waiting.oldest_due_at, endpoint.now),
+            format_html("{} {}", _("oldest due:"), words.moment(waiting.oldest_due_at, endpoint.now)),
         )
 
     @admin.display(description=gettext_lazy("behind"))
@@ -238,19 +250,25 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
         """What stands above the form: how the endpoint is doing, and what can be done."""
         own = figures.of_endpoints([endpoint.pk], endpoint.now)[endpoint.pk]
         convergence = own.convergence
+        day, week = (EndpointHour.objects.since(endpoint.now - period).filter(endpoint=endpoint) for period in PERIODS)
+        durations = accepted_durations(week).get(endpoint.pk, {})
         return {
             "badge": words.endpoint_badge(endpoint, endpoint.health, endpoint.now),
             "host": host_of(endpoint),
             "facts": [
                 (_("Accepted in 24 hours"), words.share(own.day)),
+                (_("Accepted in 7 days"), words.share(figures.shares(week).get(endpoint.pk, figures.Share()))),
+                (_("Took, in 7 days: p50"), at_most(percentile(durations, 0.5))),
+                (_("Took, in 7 days: p99"), at_most(percentile(durations, 0.99))),
                 (_("Last success"), words.moment(endpoint.health.last_success_at, endpoint.now)),
                 (_("Last failure"), words.moment(endpoint.health.last_failure_at, endpoint.now)),
                 (_("Failures in a row"), words.number(endpoint.health.failures_in_row)),
                 (_("Waiting"), words.number(own.waiting.deliveries)),
+                (_("Oldest due"), words.moment(own.waiting.oldest_due_at, endpoint.now)),
                 (_("Behind"), words.NOTHING if convergence is None else words.number(convergence.behind)),
                 (_("Never sent"), words.NOTHING if convergence is None else words.number(convergence.never_sent)),
             ],
-            "causes": causes(EndpointHour.objects.since(endpoint.now - figures.DAY).filter(endpoint=endpoint))[:5],
+            "causes": causes(day)[:5],
             "recent": recent(Delivery.objects.filter(endpoint=endpoint), endpoint.now)
             if may(request, "view_delivery")
             else None,

@@ -64,20 +64,27 @@ def delivery_badge(delivery: Delivery) -> Badge:
 def endpoint_badge(endpoint: ClientEndpoint, health: EndpointHealth, now: datetime) -> Badge:
     """How an endpoint is doing, trouble first; ``detail`` says what is wrong and what to do."""
     if not endpoint.is_active:
-        return Badge(gettext_lazy("disabled"), "off", "bad", _(endpoint.disabled_reason) or _("Switched off."))
+        told = [_(endpoint.disabled_reason) or _("Switched off.")]
+        if health.inactive_since is not None:
+            told.append(_("Since %(moment)s.") % {"moment": clock_time(health.inactive_since, now)})
+        told.append(_("When it is repaired, send a test push, then resume it: that sends what it missed."))
+        return Badge(gettext_lazy("disabled"), "off", "bad", " ".join(told))
     if problem := credential_problem(endpoint):
         return Badge(gettext_lazy("needs credentials"), "key", "bad", problem)
+    failing = []
+    if health.failing_since is not None:
+        failing = [_("Failing since %(moment)s.") % {"moment": clock_time(health.failing_since, now)}]
     if breaker.may_try(health.breaker, now) == "rest":
         until = clock_time(health.rests_until, now)
         word = format_html("{} {}", _("resting until"), until)
-        return Badge(word, "rest", "warn", _("It failed, or asked for a rest. Then it is tried again by itself."))
+        told = [*failing, _("It failed, or asked for a rest. Then it is tried again by itself.")]
+        return Badge(word, "rest", "warn", " ".join(told))
     if health.breaker_state != "closed":
-        return Badge(
-            gettext_lazy("resting"), "rest", "warn", _("It failed. One push at a time is tried until one is accepted.")
-        )
-    if health.failing_since is not None:
-        since = _("Failing since %(moment)s.") % {"moment": clock_time(health.failing_since, now)}
-        return Badge(pgettext_lazy("endpoint", "active"), "alert", "warn", since)
+        told = [*failing, _("One push at a time is tried until one is accepted.")]
+        return Badge(gettext_lazy("resting"), "rest", "warn", " ".join(told))
+    if failing:
+        told = [*failing, _("It is tried again by itself; its deliveries tell why it failed.")]
+        return Badge(pgettext_lazy("endpoint", "active"), "alert", "warn", " ".join(told))
     return Badge(pgettext_lazy("endpoint", "active"), "ok", "ok")
 
 

@@ -284,6 +284,34 @@ class TestPage:
         page = staff("view_clientendpoint").get(url("clientendpoint_change", acme.pk)).content.decode()
         assert "/delivery/" not in page
 
+    def test_it_tells_how_the_week_was_and_what_is_due(self, boss: Client) -> None:
+        with stopped(START):
+            endpoint = ClientEndpointFactory()
+            UserProfileFactory.create_batch(4)
+            deliver(*[status(200, duration_ms=15)] * 3, status(500, duration_ms=9000))
+        with stopped(START + timedelta(days=2)):
+            page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+        assert "<dt>Accepted in 24 hours</dt><dd>nothing sent</dd>" in page
+        assert re.search("<dt>Accepted in 7 days</dt><dd>.*75.0 % of 4</dd>", page)
+        assert "<dt>Took, in 7 days: p99</dt><dd>≤ 20 ms</dd>" in page
+        assert re.search('<dt>Oldest due</dt><dd><time [^>]*datetime="2026-03-01T12:00:10', page)
+
+    def test_what_is_wrong_says_since_when_and_what_to_do(self, boss: Client) -> None:
+        with stopped(START):
+            endpoint = ClientEndpointFactory()
+            UserProfileFactory()
+            deliver(status(500))
+            EndpointHealth.objects.update(rests_until=LATER)
+        with stopped(START + timedelta(minutes=5)):
+            page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+            assert re.search("Failing since (noon|12[^.]*) UTC. It failed, or asked for a rest.", page)
+            assert "Most often in 24 hours: <code>server_error</code>" in page
+            ClientEndpoint.objects.update(is_active=False, disabled_reason="No success for five days.")
+            page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+        assert re.search(
+            "No success for five days. Since 12:05[^.]*[.]m[.] UTC. When it is repaired, send a test", page
+        )
+
     def test_it_leads_to_what_failed_so_that_it_can_be_redelivered(self, boss: Client, staff: Staff) -> None:
         endpoint = ClientEndpointFactory()
         UserProfileFactory.create_batch(2)
@@ -581,6 +609,27 @@ class TestList:
             "disabled": [disabled],
         }
         assert set(found) == set(wanted[state])
+
+    def test_sorted_by_state_trouble_stands_on_top(self, boss: Client) -> None:
+        with stopped(START):
+            healths: dict[str, dict[str, Any]] = {
+                "well": {},
+                "failing": {"failing_since": START},
+                "resting": {"failing_since": START, "rests_until": LATER},
+                "without credentials": {"needs_credentials": True},
+                "off": {},
+            }
+            for name, health in healths.items():
+                row = ClientEndpointFactory(name=name, is_active=name != "off")
+                EndpointHealth.objects.filter(endpoint=row).update(**health)
+            found = {
+                order: [
+                    row.name
+                    for row in boss.get(url("clientendpoint_changelist"), {"o": order}).context["cl"].result_list
+                ]
+                for order in ("2", "-2")
+            }
+        assert found == {"2": list(healths)[::-1], "-2": list(healths)}
 
     def test_its_queries_do_not_grow_with_the_endpoints(self, boss: Client, django_assert_max_num_queries: Any) -> None:
         UserProfileFactory.create_batch(3)
