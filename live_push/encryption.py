@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,6 +68,20 @@ class Keyring:
 
 SECRETS: Final = Keyring("live_push secrets at rest", "enter the secret again")
 STORED_BYTES: Final = Keyring("live_push payloads and answers at rest", "resend the current state")
+
+
+def pseudonyms(name: str) -> list[str]:
+    """What stands for a name that must not stay: its keyed hash, with each configured key, the newest first.
+
+    Who has neither key nor name learns nothing; a key that is taken away takes what was written with it along.
+    """
+    return [
+        hmac.digest(_derive(force_bytes(key), _PSEUDONYMS), name.encode(), hashlib.sha256).hex()
+        for key in conf.secret_keys()
+    ]
+
+
+_PSEUDONYMS: Final = "live_push deleted members"
 
 
 class _Fernets(NamedTuple):

@@ -149,6 +149,7 @@ class Migration(migrations.Migration):
                 ('payload', live_push.fields.StoredBytesField(null=True)),
                 ('digest', models.CharField(blank=True, default='', max_length=64)),
                 ('error', models.CharField(blank=True, default='', max_length=500)),
+                ('subject', models.CharField(editable=False, max_length=64, null=True)),
                 ('created_at', models.DateTimeField()),
             ],
             options={

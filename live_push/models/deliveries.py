@@ -77,6 +77,8 @@ class Push(models.Model):
     payload = StoredBytesField(null=True)
     digest = models.CharField(max_length=64, blank=True, default="")
     error = models.CharField(max_length=500, blank=True, default="")
+    # Of a deleted member: a keyed hash of the id, so that whoever knows both finds who was sent what is gone here.
+    subject = models.CharField(max_length=64, null=True, editable=False)
     created_at = models.DateTimeField()
 
     class Meta:

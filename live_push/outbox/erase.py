@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
 
+from live_push.encryption import pseudonyms
 from live_push.models import (
     Attempt,
+    ClientEndpoint,
     Confirmation,
     Delivery,
     DeliveryQuerySet,
@@ -31,14 +34,16 @@ _NOTHING_LEFT_OF_AN_ATTEMPT = Q(answer=None, captured_id=None, replaced_id=None,
 def erase(profile_ids: Collection[int], *, using: str) -> None:
     """Cancel what waits or is under way, and empty the bodies, answers and captured ids of these profiles.
 
-    What stays is that something was sent, when, and how it ended. The lease token goes with the rest, so that the
-    verdict of an attempt under way, with the member's data in its answer, is refused when it arrives.
+    What stays is that something was sent, when, and how it ended, with a keyed hash that finds it for who knows whom to
+    look for. The lease token goes with the rest, so that the verdict of an attempt under way, with the member's data in
+    its answer, is refused when it arrives.
     """
+    subject = Case(*(When(profile=pk, then=Value(_subjects(pk)[0])) for pk in profile_ids))
     with transaction.atomic(using=using, savepoint=False):
         # In the order of everyone: profile, delivery.
         profiles = UserProfile._base_manager.using(using).filter(pk__in=profile_ids)
         list(locked(profiles).order_by("pk").values_list("pk"))
-        _empty(Q(profile__in=profile_ids), using=using)
+        _empty(Q(profile__in=profile_ids), using=using, subject=subject)
 
 
 def erase_deleted(*, using: str) -> None:
@@ -48,7 +53,11 @@ def erase_deleted(*, using: str) -> None:
         _unattached_confirmations(using).delete()
 
 
-def _empty(whose: Q, *, using: str) -> None:
+def _subjects(profile_id: int) -> list[str]:
+    return pseudonyms(f"profile {profile_id}")
+
+
+def _empty(whose: Q, *, using: str, **written: Any) -> None:
     deliveries = Delivery.objects.using(using).filter(whose)
     # Locked first: a verdict that is being written adds an attempt, which the next statement must see.
     list(locked(deliveries).order_by("pk").values_list("pk"))
@@ -63,7 +72,20 @@ def _empty(whose: Q, *, using: str) -> None:
         leased_until=None,
         ended_at=DbNow(),
     )
-    Push.objects.using(using).filter(whose).update(payload=None, digest="", error="")
+    Push.objects.using(using).filter(whose).update(payload=None, digest="", error="", **written)
+
+
+def recipients(profile_id: int, *, using: str) -> list[str]:
+    """The endpoints, by name, that anything of this member was sent to, accepted or not, as far as the log reaches."""
+    erased = Push.objects.using(using).filter(profile=None, subject__in=_subjects(profile_id))
+    names: set[str] = set()
+    for whose in (Q(profile=profile_id), Q(push__in=erased)):
+        deliveries = Delivery.objects.using(using).filter(whose)
+        # One that was under way when its member was deleted has no verdict any more.
+        sent = deliveries.filter(Q(attempts_made__gt=0) | Q(dialled_at__isnull=False))
+        endpoints = ClientEndpoint.objects.using(using).filter(pk__in=sent.order_by().values("endpoint"))
+        names.update(endpoints.values_list("name", flat=True))
+    return sorted(names)
 
 
 @dataclass(frozen=True)

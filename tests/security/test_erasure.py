@@ -160,6 +160,61 @@ def _delete(profile_id: int, at_the_delivery: threading.Event) -> None:
         connections.close_all()
 
 
+class TestWhoWasSentIt:
+    """What clients received is beyond our reach: somebody may have to tell them."""
+
+    def test_is_known_of_a_member_and_of_a_deleted_one(self) -> None:
+        profile = a_member_with_a_history()
+        other = UserProfileFactory()
+        ClientEndpointFactory(name="never sent to")
+        pk = profile.pk
+        assert erase.recipients(pk, using="default") == ["captures", "echoes"]
+        profile.delete()
+        assert erase.recipients(pk, using="default") == ["captures", "echoes"]
+        assert erase.recipients(other.pk, using="default") == []
+
+    def test_is_known_of_each_of_many_who_are_deleted_at_once(self) -> None:
+        ClientEndpointFactory(name="first")
+        one, other = UserProfileFactory.create_batch(2)
+        deliver(OK, OK)
+        ClientEndpointFactory(name="second")
+        other.save()
+        deliver(OK, OK)
+        ids = [one.pk, other.pk]
+        erase.erase(ids, using="default")
+        Push.objects.update(profile=None)
+        Delivery.objects.update(profile=None)
+        assert [erase.recipients(pk, using="default") for pk in ids] == [["first"], ["first", "second"]]
+
+    def test_is_known_of_what_was_under_way(self) -> None:
+        ClientEndpointFactory(name="slow")
+        pk = UserProfileFactory().pk
+
+        def accept(request: object) -> Result:
+            UserProfile.objects.get(pk=pk).delete()
+            return OK
+
+        deliver(accept)
+        assert erase.recipients(pk, using="default") == ["slow"]
+
+    def test_can_not_be_read_out_of_the_database_without_the_key(self) -> None:
+        keys = {"SECRET_KEYS": ["a key of this year"]}
+        with override_settings(LIVE_PUSH=keys):
+            profile = a_member_with_a_history()
+            pk = profile.pk
+            profile.delete()
+        subjects = set(Push.objects.values_list("subject", flat=True))
+        assert len(subjects) == 1
+        assert re.fullmatch("[0-9a-f]{64}", subjects.pop() or "")
+        assert erase.recipients(pk, using="default") == []
+        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["a newer key of ours", *keys["SECRET_KEYS"]]}):
+            assert erase.recipients(pk, using="default") == ["captures", "echoes"]
+
+    def test_is_not_known_of_members_who_stay(self) -> None:
+        a_member_with_a_history()
+        assert set(Push.objects.values_list("subject", flat=True)) == {None}
+
+
 class TestTheCommand:
     def test_it_proves_that_nothing_is_left(self) -> None:
         a_member_with_a_history().delete()
@@ -171,7 +226,9 @@ class TestTheCommand:
         code, found = run("--profile", str(pk))
         assert (code, found["exists"], found["bodies"] > 0) == (1, True, True)
         profile.delete()
-        assert run("--profile", str(pk)) == (0, {"profile": pk, "exists": False, **NOTHING})
+        told = {"profile": pk, "exists": False, **NOTHING, "sent_to": ["captures", "echoes"]}
+        assert run("--profile", str(pk)) == (0, told)
+        assert run("--profile", str(pk + 1))[1]["sent_to"] == []
 
     @pytest.mark.parametrize(
         ("spoil", "found"),
@@ -217,6 +274,14 @@ class TestTheCommand:
             call_command("live_push_erasure", "--check", stdout=out, stderr=err)
         assert "bodies" in out.getvalue()
         assert "--erase" in err.getvalue()
+
+    def test_it_says_in_words_who_was_sent_it(self) -> None:
+        profile = a_member_with_a_history()
+        pk = profile.pk
+        profile.delete()
+        out = StringIO()
+        call_command("live_push_erasure", "--profile", str(pk), stdout=out)
+        assert "went to captures, echoes: who received them may have to be told" in out.getvalue()
 
     def test_it_says_in_words_that_a_member_is_not_deleted_yet(self) -> None:
         profile = UserProfileFactory()

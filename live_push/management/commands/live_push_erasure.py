@@ -1,4 +1,4 @@
-"""Prove that nothing of a deleted member is left in the delivery log."""
+"""Prove that nothing of a deleted member is left in the delivery log, and tell who was sent what is gone."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ class Command(BaseCommand):
     help = (
         "Prove that nothing of deleted members is left in the delivery log: no bodies, no answers, no captured ids, "
         "nothing that waits to be sent. (Deleting a member erases it in the same transaction. Beyond the reach of this "
-        "are backups, server logs, and what clients have received.) "
+        "are backups, server logs, and what clients have received: --profile names the endpoints to tell.) "
         "Exit code 0: nothing is left; 1: something is; 2: a wrong call."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         whose = parser.add_mutually_exclusive_group(required=True)
         whose.add_argument("--check", action="store_true", help="Look for anything of any deleted member.")
-        whose.add_argument("--profile", type=int, metavar="ID", help="Look for anything of this member.")
+        whose.add_argument(
+            "--profile", type=int, metavar="ID", help="Look for anything of this member, and name who was sent it."
+        )
         whose.add_argument("--erase", action="store_true", help="Erase what is left of deleted members, then check.")
         parser.add_argument("--json", action="store_true", help="Print the counts as one JSON object.")
 
@@ -37,14 +39,29 @@ class Command(BaseCommand):
         exists = profile is not None and UserProfile._base_manager.using(using).filter(pk=profile).exists()
         # What was emptied no longer tells whose it was, so anything left of anybody may be this member's.
         left = erase.remains(DELETED if profile is None else DELETED | Q(profile=profile), using=using)
-        self._report(left, profile, exists=exists, as_json=options["json"], verbosity=verbosity)
+        sent_to = None if profile is None else erase.recipients(profile, using=using)
+        self._report(left, profile, sent_to, exists=exists, as_json=options["json"], verbosity=verbosity)
         if left or exists:
             raise SystemExit(1)
 
-    def _report(self, left: Remains, profile: int | None, *, exists: bool, as_json: bool, verbosity: int) -> None:
+    def _report(
+        self,
+        left: Remains,
+        profile: int | None,
+        sent_to: list[str] | None,
+        *,
+        exists: bool,
+        as_json: bool,
+        verbosity: int,
+    ) -> None:
         if as_json:
-            self.stdout.write(json.dumps({"profile": profile, "exists": exists, **vars(left)}))
+            told = {} if sent_to is None else {"sent_to": sent_to}
+            self.stdout.write(json.dumps({"profile": profile, "exists": exists, **vars(left), **told}))
             return
+        if sent_to and verbosity:
+            self.stdout.write(
+                f"Pushes of this member went to {', '.join(sent_to)}: who received them may have to be told."
+            )
         if exists:
             self.stderr.write(f"Profile {profile} exists: delete it, and what follows goes with it.")
         if left:
