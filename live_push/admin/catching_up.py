@@ -52,9 +52,10 @@ class CatchingUp(LivePushAdmin):
             pk__in=list(members.order_by("pk").values_list("pk", flat=True)[:ROWS_LISTED])
         )
         count = api.push_profiles(some, endpoints=[endpoint])
-        self.note(
-            request, [endpoint], _("Resent the current state of %(count)s members.") % {"count": words.number(count)}
+        noted = ngettext(
+            "Resent the current state of %(count)s member.", "Resent the current state of %(count)s members.", count
         )
+        self.note(request, [endpoint], noted % {"count": words.number(count)})
         said = ngettext(
             "The current state of %(count)s member is sent again.",
             "The current state of %(count)s members is sent again.",

@@ -82,6 +82,12 @@ class EndpointForm(InReadersLanguage, forms.ModelForm):  # type: ignore[type-arg
             "mobile_verified_as_date",
             "withheld_fields",
         ]
+        help_texts = {
+            "name": _("What pages, commands and notices call it."),
+            "ordering": _("What becomes of an older update of a member when there is a newer one."),
+            "max_in_flight": _("To this endpoint, over all workers."),
+            "rate_limit_per_second": _("Over all workers; empty for no limit. 0.5 is one in two seconds."),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -144,6 +150,11 @@ class EndpointFormWithCredentials(EndpointForm):
 
     class Meta(EndpointForm.Meta):
         fields = [*EndpointForm.Meta.fields, "auth_method", "username"]
+        help_texts = {
+            **EndpointForm.Meta.help_texts,
+            "auth_method": _("As the client asks for it; a signing secret can be added to any."),
+            "username": _("As the client gave it."),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -65,10 +65,11 @@ class Overview(LivePushAdmin):
             title=_("Overview") if only is None else _("Overview of “%(name)s”") % {"name": only.name},
             original=only,
             endpoints=sorted(endpoints, key=lambda one: one.name),
-            sentence=in_a_sentence(rows, total, waiting),
+            sentence=in_a_sentence(rows, total, waiting, now),
             period=period,
             periods=[("24h", _("24 hours")), ("7d", _("7 days"))],
             chart=chart(hours),
+            most=max(hour.share.attempts for hour in hours),
             hours=hours,
             rows=sort(rows, order),
             headings=headings(request, order),
@@ -135,7 +136,7 @@ class Trouble:
 def trouble(rows: list[dict[str, Any]], now: datetime) -> list[Trouble]:
     """What an operator should look at, each with what to do."""
     found = [
-        Trouble(row["badge"], row["badge"].detail, row["endpoint"])
+        Trouble(row["badge"], f"{row['badge'].detail} {row['badge'].remedy}".strip(), row["endpoint"])
         for row in rows
         if row["badge"].tone in ("bad", "warn")
     ]
@@ -158,7 +159,9 @@ def conflicts_in_words(count: int) -> str:
     return said % {"count": words.number(count)}
 
 
-def in_a_sentence(rows: list[dict[str, Any]], total: Share, waiting: Mapping[int, figures.Waiting]) -> str:
+def in_a_sentence(
+    rows: list[dict[str, Any]], total: Share, waiting: Mapping[int, figures.Waiting], now: datetime
+) -> str:
     """The answer for who has five seconds."""
     well = sum(row["badge"].tone == "ok" for row in rows)
     backlog = sum(item.deliveries for item in waiting.values())
@@ -166,10 +169,10 @@ def in_a_sentence(rows: list[dict[str, Any]], total: Share, waiting: Mapping[int
         "%(well)s of %(count)s endpoint is well.", "%(well)s of %(count)s endpoints are well.", len(rows)
     ) % {"well": words.number(well), "count": words.number(len(rows))}
     if total.percent is not None:
-        sentence += " " + _("Accepted: %(share)s attempts.") % {"share": words.share_in_words(total)}
-    return (
-        sentence
-        + " "
-        + ngettext("%(count)s delivery waits.", "%(count)s deliveries wait.", backlog)
-        % {"count": words.number(backlog)}
-    )
+        accepted = ngettext("Accepted: %(share)s attempt.", "Accepted: %(share)s attempts.", total.attempts)
+        sentence += " " + accepted % {"share": words.share_in_words(total)}
+    waits = ngettext("%(count)s delivery waits.", "%(count)s deliveries wait.", backlog)
+    sentence += " " + waits % {"count": words.number(backlog)}
+    if (oldest := min(filter(None, (item.oldest_due_at for item in waiting.values())), default=None)) is not None:
+        sentence += " " + _("Oldest due: %(moment)s.") % {"moment": words.clock_time(oldest, now)}
+    return sentence

@@ -231,8 +231,8 @@ _SIGN_UP = (
 )
 
 
-def endpoint_states(profile: UserProfile) -> list[tuple[ClientEndpoint, words.Badge, Confirmation | None]]:
-    """Where each endpoint stands with a member's latest state."""
+def endpoint_states(profile: Any) -> list[tuple[ClientEndpoint, words.Badge, SafeString | str]]:
+    """Where each endpoint stands with a member's latest state, and when it accepted one."""
     confirmed = {row.endpoint_id: row for row in Confirmation.objects.filter(profile=profile)}
     found = []
     for endpoint in ClientEndpoint.objects.order_by("name"):
@@ -243,7 +243,8 @@ def endpoint_states(profile: UserProfile) -> list[tuple[ClientEndpoint, words.Ba
             badge = words.Badge(_("behind"), "wait", "warn")
         else:
             badge = words.Badge(_("confirmed"), "ok", "ok")
-        found.append((endpoint, badge, confirmation))
+        accepted = words.moment(confirmation.confirmed_at if confirmation else None, profile.now)
+        found.append((endpoint, badge, accepted))
     return found
 
 

@@ -76,13 +76,11 @@ class Resending(LivePushAdmin):
 
 def what_it_means(members: int, endpoints: int) -> list[str]:
     """What to know before."""
-    at_most = ngettext(
-        "It goes to %(count)s active endpoint: %(deliveries)s deliveries at most.",
-        "It goes to %(count)s active endpoints: %(deliveries)s deliveries at most.",
-        endpoints,
-    ) % {"count": words.number(endpoints), "deliveries": words.number(members * endpoints)}
+    goes_to = ngettext("It goes to %(count)s active endpoint.", "It goes to %(count)s active endpoints.", endpoints)
+    most = members * endpoints
+    at_most = ngettext("That makes %(count)s delivery at most.", "That makes %(count)s deliveries at most.", most)
     return [
         _("What each member's profile is now goes out, as a new event. Saving a profile is pushed by itself."),
-        at_most,
+        f"{goes_to % {'count': words.number(endpoints)}} {at_most % {'count': words.number(most)}}",
         _("A disabled endpoint gets nothing; resuming it sends the current state."),
     ]

@@ -29,12 +29,16 @@ NOTHING = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Badge:
-    """A state as a word with its icon; ``tone`` is ``ok``, ``warn``, ``bad`` or ``quiet``."""
+    """A state as a word with its icon; ``tone`` is ``ok``, ``warn``, ``bad`` or ``quiet``.
+
+    ``detail`` says what is wrong, ``remedy`` what comes next or is to be done.
+    """
 
     word: Any
     icon: str
     tone: str
     detail: Any = ""
+    remedy: Any = ""
 
     def __html__(self) -> SafeString:
         return format_html('<span class="lp-badge lp-{}">{} {}</span>', self.tone, icon(self.icon), self.word)
@@ -62,29 +66,29 @@ def delivery_badge(delivery: Delivery) -> Badge:
 
 
 def endpoint_badge(endpoint: ClientEndpoint, health: EndpointHealth, now: datetime) -> Badge:
-    """How an endpoint is doing, trouble first; ``detail`` says what is wrong and what to do."""
+    """How an endpoint is doing, trouble first."""
     if not endpoint.is_active:
         told = [_(endpoint.disabled_reason) or _("Switched off.")]
         if health.inactive_since is not None:
             told.append(_("Since %(moment)s.") % {"moment": clock_time(health.inactive_since, now)})
-        told.append(_("When it is repaired, send a test push, then resume it: that sends what it missed."))
-        return Badge(gettext_lazy("disabled"), "off", "bad", " ".join(told))
+        remedy = _("When it is repaired, send a test push, then resume it: that sends what it missed.")
+        return Badge(gettext_lazy("disabled"), "off", "bad", " ".join(told), remedy)
     if problem := credential_problem(endpoint):
         return Badge(gettext_lazy("needs credentials"), "key", "bad", problem)
-    failing = []
+    failing = ""
     if health.failing_since is not None:
-        failing = [_("Failing since %(moment)s.") % {"moment": clock_time(health.failing_since, now)}]
+        failing = _("Failing since %(moment)s.") % {"moment": clock_time(health.failing_since, now)}
     if breaker.may_try(health.breaker, now) == "rest":
         until = clock_time(health.rests_until, now)
         word = format_html("{} {}", _("resting until"), until)
-        told = [*failing, _("It failed, or asked for a rest. Then it is tried again by itself.")]
-        return Badge(word, "rest", "warn", " ".join(told))
+        remedy = _("It failed, or asked for a rest. Then it is tried again by itself.")
+        return Badge(word, "rest", "warn", failing, remedy)
     if health.breaker_state != "closed":
-        told = [*failing, _("One push at a time is tried until one is accepted.")]
-        return Badge(gettext_lazy("resting"), "rest", "warn", " ".join(told))
+        remedy = _("One push at a time is tried until one is accepted.")
+        return Badge(gettext_lazy("resting"), "rest", "warn", failing, remedy)
     if failing:
-        told = [*failing, _("It is tried again by itself; its deliveries tell why it failed.")]
-        return Badge(pgettext_lazy("endpoint", "active"), "alert", "warn", " ".join(told))
+        remedy = _("It is tried again by itself; its deliveries tell why it failed.")
+        return Badge(pgettext_lazy("endpoint", "active"), "alert", "warn", failing, remedy)
     return Badge(pgettext_lazy("endpoint", "active"), "ok", "ok")
 
 
@@ -151,7 +155,9 @@ def share(value: Share) -> SafeString | str:
     if value.percent is None:
         return _("nothing sent")
     sentence = share_in_words(value)
-    return format_html("{} {}", share_bar(value.accepted, value.failed, sentence), sentence)
+    return format_html(
+        '{} <span class="lp-nowrap">{}</span>', share_bar(value.accepted, value.failed, sentence), sentence
+    )
 
 
 def share_in_words(value: Share) -> str:

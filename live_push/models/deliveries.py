@@ -175,7 +175,7 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.push_id} → {self.endpoint_id}"
+        return f"#{self.pk}"
 
 
 def is_run_over(started_at: datetime | None, policy: Policy, now: datetime) -> bool:

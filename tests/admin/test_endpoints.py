@@ -292,7 +292,7 @@ class TestPage:
         with stopped(START + timedelta(days=2)):
             page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
         assert "<dt>Accepted in 24 hours</dt><dd>nothing sent</dd>" in page
-        assert re.search("<dt>Accepted in 7 days</dt><dd>.*75.0 % of 4</dd>", page)
+        assert re.search("<dt>Accepted in 7 days</dt><dd>.*75.0 % of 4</span></dd>", page)
         assert "<dt>Took, in 7 days: p99</dt><dd>≤ 20 ms</dd>" in page
         assert re.search('<dt>Oldest due</dt><dd><time [^>]*datetime="2026-03-01T12:00:10', page)
 

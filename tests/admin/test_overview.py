@@ -35,7 +35,16 @@ class TestOverview:
         UserProfileFactory.create_batch(3)
         deliver(OK, OK, status(500))
         sentence = self.context(boss)["sentence"]
-        assert sentence == "0 of 2 endpoints are well. Accepted: 66.6 % of 3 attempts. 1 delivery waits."
+        assert sentence.startswith("0 of 2 endpoints are well. Accepted: 66.6 % of 3 attempts. 1 delivery waits.")
+
+    def test_the_sentence_tells_what_has_waited_longest(self, boss: Client) -> None:
+        with stopped(START):
+            ClientEndpointFactory()
+            UserProfileFactory()
+        with stopped(START + 2 * MINUTE):
+            UserProfileFactory()
+            sentence = self.context(boss)["sentence"]
+        assert sentence == "1 of 1 endpoint is well. 2 deliveries wait. Oldest due: noon UTC."
 
     def test_trouble_stands_on_top(self, boss: Client) -> None:
         for name in ("a-well", "b-failing", "c-disabled"):
@@ -143,7 +152,7 @@ class TestOverview:
             both = self.context(boss, endpoint="nonsense")
         assert [row["endpoint"].name for row in alone["rows"]] == ["quiet"]
         assert (alone["causes"], sum(hour.share.attempts for hour in alone["hours"])) == ([], 1)
-        assert alone["sentence"].startswith("1 of 1 endpoint is well. Accepted: 100.0 % of 1 attempts.")
+        assert alone["sentence"].startswith("1 of 1 endpoint is well. Accepted: 100.0 % of 1 attempt.")
         assert sum(hour.share.attempts for hour in both["hours"]) == 8
 
     def test_the_picture_has_the_same_numbers_as_the_table(self, boss: Client) -> None:
@@ -152,6 +161,7 @@ class TestOverview:
         deliver(OK, status(500))
         page = boss.get(url("overview")).content.decode()
         assert 'role="img" aria-label="Throughput: attempts by hour, at most 2' in page
+        assert "The highest column is 2 attempts." in page
         assert "<td>1</td><td>1</td>" in page
 
     def test_workers_that_were_seen_are_named(self, boss: Client) -> None:

@@ -379,7 +379,7 @@ class TestList:
         chosen = {"action": "resend", "_selected_action": ids}
         page = boss.post(url("userprofile_changelist") + "?is_active__exact=1", chosen).content.decode()
         assert "Resend 2 profiles" in page
-        assert "It goes to 1 active endpoint: 2 deliveries at most." in page
+        assert "It goes to 1 active endpoint. That makes 2 deliveries at most." in page
         assert not Push.objects.filter(trigger="resend").exists()
         answers = confirm_twice(boss, page)
         assert answers[0].redirect_chain[0][0] == url("userprofile_changelist") + "?is_active__exact=1"
