@@ -19,7 +19,7 @@ from live_push.models import Attempt, AuthMethod, Delivery, DeliveryStatus
 
 from . import words
 from .differences import Difference, differences
-from .request_shown import MASK, indented
+from .request_shown import MASK, indented, outlined
 from .sentences import translated
 
 
@@ -52,6 +52,7 @@ class Body:
 
     text: str = ""
     indented: str = ""
+    outlined: str = ""
     digest: str = ""
     problem: str = ""
 
@@ -78,7 +79,7 @@ def body_of(delivery: Delivery) -> Body:
         sent = payload.encode(payload.load(push.payload), delivery.endpoint.options)
     except (PayloadError, SecretUnreadable) as error:
         return Body(problem=translated(error))
-    return Body(sent.decode(), indented(sent), hashlib.sha256(sent).hexdigest())
+    return Body(sent.decode(), indented(sent), outlined(sent), hashlib.sha256(sent).hexdigest())
 
 
 def chapters(delivery: Delivery, body: Body) -> list[Chapter]:

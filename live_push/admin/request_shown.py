@@ -52,6 +52,26 @@ def masked(name: str, value: str) -> str:
     return f"{scheme} {MASK}" if blank and name.lower() == headers.AUTHORIZATION.lower() else MASK
 
 
+def outlined(body: bytes | str) -> str:
+    """The members of a JSON body, indented, with what kind of value each has in its place; never a value."""
+    return json.dumps(_kinds(json.loads(body)), ensure_ascii=False, indent=2)
+
+
+def _kinds(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _kinds(member) for key, member in value.items()}
+        case list():
+            return [_kinds(member) for member in value]
+        case None:
+            return None
+        case bool():
+            return f"{MASK} boolean"
+        case str():
+            return f"{MASK} text"
+    return f"{MASK} number"
+
+
 def indented(body: bytes | str) -> str:
     """JSON, a member a line; what is no JSON, as it is."""
     try:

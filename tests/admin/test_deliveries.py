@@ -234,6 +234,8 @@ class TestStory:
         deliver(status(500, b"sorry, Ada of Vienna"))
         page = told(staff("view_delivery"))
         assert "shown to those who may see content" in page
+        assert "&quot;city&quot;: &quot;•••• text&quot;" in page
+        assert "&quot;totalPoints&quot;: &quot;•••• number&quot;" in page
         assert "Vienna" not in page
         assert "ada@example.com" not in page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,7 +12,7 @@ import pytest
 from live_push.admin import pictures, words
 from live_push.admin.differences import Difference, differences
 from live_push.admin.figures import Share
-from live_push.admin.request_shown import indented, shown_headers, shown_url
+from live_push.admin.request_shown import indented, outlined, shown_headers, shown_url
 from live_push.delivery import retry
 from tests.support import START
 
@@ -56,6 +57,18 @@ def test_a_masked_header_shows_only_how_it_is_sent() -> None:
         ("webhook-id", "e"),
         ("X-Source", "é"),
     ]
+
+
+def test_of_a_body_that_may_not_be_seen_the_members_and_their_kinds_are_told() -> None:
+    body = b'{"city":"Vienna","points":7,"active":true,"phone":null,"tier":{"title":"Gold"},"tags":["a",1.5]}'
+    assert json.loads(outlined(body)) == {
+        "city": "•••• text",
+        "points": "•••• number",
+        "active": "•••• boolean",
+        "phone": None,
+        "tier": {"title": "•••• text"},
+        "tags": ["•••• text", "•••• number"],
+    }
 
 
 def test_what_is_no_json_is_shown_as_it_is() -> None:
