@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic, sleep
+from typing import Any
 
 from django.utils import timezone
 
@@ -25,6 +26,9 @@ from .narrator import Narrator, StoryBroken
 from .pretend_client import API_KEY, CRM, MAIL_HOUSE, PASSWORD, USERNAME, WAREHOUSE, Arrival, PretendClient
 
 PATHS = (MAIL_HOUSE, WAREHOUSE, CRM)
+TIER_COLUMNS = " " * 33 + " ".join(
+    f"{head:>11}" for head in ("level", "timeframe", "tier", "to reach", "to maintain", "expires")
+)
 A_YEAR_AND_A_DAY = timedelta(days=367)
 
 
@@ -74,7 +78,7 @@ class _Story:
         )
         program.full_clean()
         program.save()
-        ladder = (("Bronze", None, 999), ("Silver", 1000, 4999), ("Gold", 5000, None))
+        ladder = (("Tier 1", None, 999), ("Tier 2", 1000, 2499), ("Tier 3", 2500, None))
         for title, lowest, highest in ladder:
             Tier.objects.create(program=program, title=title, min_value=lowest, max_value=highest)
         tell.say("A tier lasts twelve months from the day it was assigned; who earned enough meanwhile keeps it.")
@@ -139,15 +143,16 @@ class _Story:
         tell.chapter("Meanwhile: Grace climbs and falls")
         tell.say("Nobody waits for Ada's retry, not even at the mail house.")
         grace = UserProfile.objects.create(user_name="grace", first_name="Grace", last_name="Hopper", country="US")
-        self._tier_push("She joins.", grace, "start", "Bronze")
+        tell.lines([TIER_COLUMNS])
+        self._tier_push("She joins", grace, ("start", "Tier 1", 0, 0, 1000, None))
         award_points(grace, 700)
-        self._tier_push("She earns 700.", grace, "update", "Bronze")
+        self._tier_push("She earns 700", grace, ("update", "Tier 1", 700, 700, 300, None))
         award_points(grace, 500)
-        self._tier_push("And 500 more.", grace, "jump", "Silver")
+        self._tier_push("And 500 more", grace, ("jump", "Tier 2", 1200, 200, 1300, 0))
         apply_due_tier_changes(now=timezone.now() + A_YEAR_AND_A_DAY)
-        self._tier_push("A year later.", grace, "maintain", "Silver")
+        self._tier_push("A year later", grace, ("maintain", "Tier 2", 0, 0, 2500, 1000))
         apply_due_tier_changes(now=timezone.now() + 2 * A_YEAR_AND_A_DAY)
-        self._tier_push("Two years later, without points.", grace, "drop", "Bronze")
+        self._tier_push("Another, without points", grace, ("drop", "Tier 1", 0, 0, 1000, None))
         history = list(TierEvent.objects.filter(profile=grace).order_by("pk").values_list("event", flat=True))
         tell.check("Her history has it all.", history == ["start", "update", "jump", "maintain", "drop"])
 
@@ -171,14 +176,15 @@ class _Story:
         endpoint.save()
         self.endpoints[path] = endpoint
 
-    def _tier_push(self, what: str, member: UserProfile, event: str, tier: str) -> None:
-        arrivals = [self._arrival(path, member, _assigned_by(event)) for path in PATHS]
-        body = arrivals[0].body
-        info = body["tierInfo"]
-        until = f"until {info['expirationDate'][:10]}" if info["expirationDate"] else "for good"
+    def _tier_push(self, what: str, member: UserProfile, expected: tuple[object, ...]) -> None:
+        arrivals = [self._arrival(path, member, _assigned_by(str(expected[0]))) for path in PATHS]
+        told = [_tier_columns(arrival.body) for arrival in arrivals]
+        expires = arrivals[0].body["tierInfo"]["expirationDate"]
+        event, *values = ("null" if value is None else value for value in told[0])
+        row = " ".join(f"{value:>11}" for value in [*values, expires[:10] if expires else "never"])
         self.narrator.check(
-            f"{what:<33} {event:<8}  {tier}, score {info['timeframeScore']:>5,}, {until}",
-            all(arrival.status == 200 and arrival.body["fanLevelName"] == tier for arrival in arrivals),
+            f"{what:<24} {event:<8} {row}",
+            all(arrival.status == 200 for arrival in arrivals) and told == [expected] * len(arrivals),
         )
 
     def _arrival(self, path: str, member: UserProfile, match: Callable[[Arrival], bool] | None = None) -> Arrival:
@@ -217,6 +223,12 @@ class _Story:
 
 def _lives_in(city: str) -> Callable[[Arrival], bool]:
     return lambda arrival: bool(arrival.body["city"] == city)
+
+
+def _tier_columns(body: dict[str, Any]) -> tuple[object, ...]:
+    info = body["tierInfo"]
+    scores = (info["timeframeScore"], info["tierScore"], info["scoreNeededToReach"], info["scoreNeededToMaintain"])
+    return (info["assignedByEvent"], body["fanLevelName"], *scores)
 
 
 def _assigned_by(event: str) -> Callable[[Arrival], bool]:

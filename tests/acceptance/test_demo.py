@@ -48,6 +48,15 @@ def test_the_demo_tells_its_story_in_under_half_a_minute() -> None:
     assert "✗" not in done.stdout
     assert COLOUR not in done.stdout, "colours are for terminals only"
     assert "password123" not in done.stdout
+    # The worked example of the tiers: event, tier, timeframe and tier score, to reach, to maintain.
+    rows = re.findall(r"(start|update|jump|maintain|drop) +(Tier \d) +(\d+) +(\d+) +(\d+) +(\d+|null) ", done.stdout)
+    assert rows == [
+        ("start", "Tier 1", "0", "0", "1000", "null"),
+        ("update", "Tier 1", "700", "700", "300", "null"),
+        ("jump", "Tier 2", "1200", "200", "1300", "0"),
+        ("maintain", "Tier 2", "0", "0", "2500", "1000"),
+        ("drop", "Tier 1", "0", "0", "1000", "null"),
+    ]
 
 
 @pytest.mark.parametrize(
