@@ -100,6 +100,8 @@ def test_an_id_is_read(body: bytes, expected: str) -> None:
         pytest.param(b'{"third_party_id": "a\\ud800"}', "id_unprintable", id="half a character"),
         pytest.param(b'{"third_party_id": "1\\u202e2"}', "id_unprintable", id="text turned around"),
         pytest.param(b'{"third_party_id": "1\\u20282"}', "id_unprintable", id="a line separator"),
+        pytest.param(b'{"third_party_id": "1\\u200b"}', "id_unprintable", id="a space without width"),
+        pytest.param(b'{"third_party_id": "1\\u20602"}', "id_unprintable", id="a joiner of words"),
     ],
 )
 def test_anything_else_is_no_id(body: bytes, reason: str) -> None:

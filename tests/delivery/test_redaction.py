@@ -32,6 +32,7 @@ KEY = "k-7Qx/9+secret"
         pytest.param("a\u2066b\u2069", "a\\u2066b\\u2069", id="isolated-text"),
         pytest.param("a\u2028b", "a\\u2028b", id="a-line-separator-forges-a-line"),
         pytest.param("\ufeffa", "\\ufeffa", id="a-byte-order-mark"),
+        pytest.param("a\u200bb\xadc\u2060", "a\\u200bb\\xadc\\u2060", id="what-has-no-width"),
         pytest.param("\ud800", "\\ud800", id="a-lone-surrogate-breaks-the-row"),
         pytest.param(b"\xff\xfe", "��", id="bytes-that-are-no-text"),
         pytest.param("👩\u200d💻", "👩\u200d💻", id="a-joined-emoji-stays"),

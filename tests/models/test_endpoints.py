@@ -40,6 +40,7 @@ REFUSED = [
     ("a name that forges a line", {"name": "crm\nbilling"}, "name", "U+000A", False),
     ("a name that clears the screen", {"name": "crm\x1b[2J"}, "name", "U+001B", False),
     ("a name that is turned around", {"name": "\u202emrc"}, "name", "U+202E", False),
+    ("a name that looks like another", {"name": "crm\u200b"}, "name", "U+200B", False),
     ("an unusual port", {"url": "https://example.com:22/"}, "url", "443", False),
     ("a private address", {"url": "https://10.0.0.1/"}, "url", "public", False),
     ("Basic without a user name", {"auth_method": "basic", "password": "p"}, "auth_method", "", False),
