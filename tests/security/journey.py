@@ -8,6 +8,7 @@ import pickle
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -276,6 +277,20 @@ def _requests(journey: Journey) -> list[Request]:
     return [made.request for made in prepared if made.request is not None]
 
 
+def into_a_broker(journey: Journey) -> None:
+    if find_spec("celery") is None:
+        return
+    from kombu import Connection
+
+    from live_push.engines.celery import look
+
+    with Connection("memory://") as broker:
+        look.apply_async(("default",), connection=broker)
+        message = broker.SimpleQueue("celery").get(block=False)
+        message.ack()
+    journey.places.add("broker", repr((message.headers, message.properties, message.payload)))
+
+
 def into_fixtures(journey: Journey) -> None:
     for form in ("json", "xml"):
         out = io.StringIO()
@@ -368,4 +383,5 @@ WAYS: list[Callable[[Journey], None]] = [
     through_the_admin,
     through_the_commands,
     into_fixtures,
+    into_a_broker,
 ]
