@@ -43,7 +43,8 @@ class DeliveryChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = list(self.result_list)
+        # Without those of an endpoint that is gone; live_push_prune deletes them.
+        self.result_list = [delivery for delivery in self.result_list if hasattr(delivery, "endpoint")]
         may_see_member = may(request, "view_userprofile")
         took = last_durations([delivery.pk for delivery in self.result_list])
         endpoints = {delivery.endpoint_id: delivery.endpoint for delivery in self.result_list}

@@ -349,12 +349,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='confirmation',
             name='endpoint',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='confirmations', to='live_push.clientendpoint'),
+            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='confirmations', to='live_push.clientendpoint'),
         ),
         migrations.AddField(
             model_name='delivery',
             name='endpoint',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='live_push.clientendpoint'),
+            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='live_push.clientendpoint'),
         ),
         migrations.AddField(
             model_name='attempt',

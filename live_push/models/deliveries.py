@@ -113,7 +113,10 @@ class Delivery(models.Model):
 
     # No indexes of their own: the constraint and the index of due deliveries begin with these columns.
     push = models.ForeignKey(Push, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
-    endpoint = models.ForeignKey(ClientEndpoint, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    # No constraint either: to check it MariaDB locks the endpoint's row, so that each save would wait for operators.
+    endpoint = models.ForeignKey(
+        ClientEndpoint, on_delete=models.CASCADE, related_name="deliveries", db_index=False, db_constraint=False
+    )
     profile = models.ForeignKey(UserProfile, on_delete=models.SET_NULL, null=True, related_name="deliveries")
     # Place in its pair's line: the push's sequence, or the end of the line.
     position = models.BigIntegerField()

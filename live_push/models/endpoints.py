@@ -507,8 +507,10 @@ class Confirmation(models.Model):
     It outlives the deliveries it came from.
     """
 
-    endpoint = models.ForeignKey(ClientEndpoint, on_delete=models.CASCADE, related_name="confirmations", db_index=False)
-    # No constraint: checking it would lock the profile's row after the delivery's, against the order of all others.
+    # No constraints: checking them would lock these rows after the delivery's, against the order of all others.
+    endpoint = models.ForeignKey(
+        ClientEndpoint, on_delete=models.CASCADE, related_name="confirmations", db_index=False, db_constraint=False
+    )
     profile = models.ForeignKey(
         "live_push.UserProfile", on_delete=models.CASCADE, related_name="confirmations", db_constraint=False
     )

@@ -53,6 +53,14 @@ def erase_deleted(*, using: str) -> None:
         _unattached_confirmations(using).delete()
 
 
+def forget(profile_ids: Collection[int], *, using: str) -> None:
+    """The same for members whose deletion was under way while a resend was recorded: neither saw the other."""
+    with transaction.atomic(using=using, savepoint=False):
+        erase(profile_ids, using=using)
+        for model in (Push, Delivery):
+            model._base_manager.using(using).filter(profile__in=profile_ids).update(profile=None)
+
+
 def _subjects(profile_id: int) -> list[str]:
     return pseudonyms(f"profile {profile_id}")
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from live_push import conf
-from live_push.models import Attempt, Delivery, DeliveryQuerySet, DeliveryStatus, Push
+from live_push.models import Attempt, ClientEndpoint, Delivery, DeliveryQuerySet, DeliveryStatus, Push
 from live_push.models.locking import locked
 
 ROWS_PER_TRANSACTION = 500
@@ -69,10 +69,28 @@ def delete_ended(moment: datetime, status: DeliveryStatus, *, using: str) -> Ite
         yield deleted
 
 
+def delete_strays(*, using: str) -> int:
+    """Delete what was recorded while its endpoint was being deleted; returns how many deliveries that were.
+
+    Neither saw the other, and no constraint of the database keeps them apart.
+    """
+    endpoint = ClientEndpoint._base_manager.using(using).filter(pk=OuterRef("endpoint_id"))
+    strays: DeliveryQuerySet = Delivery.objects.using(using).filter(~Exists(endpoint))
+    deleted = 0
+    while ids := list(strays.order_by("pk").values_list("pk", flat=True)[:ROWS_PER_TRANSACTION]):
+        with transaction.atomic(using=using):
+            deleted += _delete_these(strays.filter(pk__in=ids), using=using).deliveries
+    return deleted
+
+
 def _delete(delivery_ids: Collection[int], moment: datetime, status: DeliveryStatus, *, using: str) -> Deleted:
-    # Locked in the order in which a redelivery locks them; one that it has reopened meanwhile no longer matches.
-    still = locked(ended_before(moment, status, using=using).filter(pk__in=delivery_ids)).order_by("pk")
-    rows = list(still.values_list("pk", "push_id"))
+    # One that a redelivery has reopened meanwhile no longer matches.
+    return _delete_these(ended_before(moment, status, using=using).filter(pk__in=delivery_ids), using=using)
+
+
+def _delete_these(deliveries: QuerySet[Delivery], *, using: str) -> Deleted:
+    # Locked in the order in which a redelivery locks them.
+    rows = list(locked(deliveries).order_by("pk").values_list("pk", "push_id"))
     going, push_ids = [pk for pk, _ in rows], {push_id for _, push_id in rows}
     # Two runs at once may each take a push's last but one delivery: under the push's lock the second sees that.
     list(locked(Push.objects.using(using).filter(pk__in=push_ids)).order_by("pk").values_list("pk"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +16,7 @@ from live_push.models import Delivery, DeliveryStatus, Priority, Push, PushTrigg
 from live_push.models.clock import DbNowMs, db_now
 from live_push.models.locking import locked
 
-from . import snapshots
+from . import erase, snapshots
 from .event_ids import EventIds
 from .fan_out import MOMENT, fan_out
 
@@ -94,13 +95,22 @@ def record_selected(
         moment=MOMENT[connection.vendor],
         profiles=selected,
     )
-    with transaction.atomic(using=using, savepoint=False):
+    with transaction.atomic(using=using, savepoint=False), _waiting_for_nobody(using):
         now = connection.ops.adapt_datetimefield_value(db_now(using))
         with connection.cursor() as cursor:
             cursor.execute(sql, [*parts, trigger, now, *parameters])
             if not cursor.rowcount:
                 return 0
         return fan_out(ids, using=using, priority=Priority.RESEND, endpoint_ids=endpoint_ids, due_at=due_at)
+
+
+def _waiting_for_nobody(using: str) -> AbstractContextManager[None]:
+    """To check its constraints MariaDB would lock the row of each profile, and saves would fail in the deadlock.
+
+    All it refers to was selected by the statement itself. A member who is deleted meanwhile is found at the drawing.
+    """
+    connection = connections[using]
+    return connection.constraint_checks_disabled() if connection.vendor == "mysql" else nullcontext()
 
 
 def draw(push_ids: Sequence[int], *, using: str) -> None:
@@ -119,6 +129,9 @@ def draw(push_ids: Sequence[int], *, using: str) -> None:
         list(locked(profiles).order_by("pk").values_list("pk"))
         profiles.update(push_sequence=Greatest(F("push_sequence") + 1, DbNowMs()))
         rows = snapshots.read(profile_ids, using=using)
+        gone = {*profile_ids} - rows.keys()
+        if gone:
+            erase.forget(gone, using=using)
         for push in locked(waiting).order_by("pk"):
             _fill(push, snapshots.build(rows[push.profile_id or 0], using=using), using=using)
 

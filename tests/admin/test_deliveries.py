@@ -162,6 +162,14 @@ class TestFinding:
         assert views["all"] == ("?recorded=day", False)
         assert views["failed"] == ("?recorded=day&status__exact=failed", True)
 
+    def test_what_was_recorded_while_its_endpoint_was_being_deleted_is_left_out(self, boss: Client) -> None:
+        _kept, deleted = ClientEndpointFactory.create_batch(2)
+        UserProfileFactory()
+        kept = Delivery.objects.exclude(endpoint=deleted).get()
+        EndpointHealth.objects.filter(pk=deleted.pk).delete()
+        ClientEndpoint.objects.filter(pk=deleted.pk)._raw_delete("default")
+        assert listed(boss) == [kept.pk]
+
     def test_a_list_counts_no_further_than_it_pages(self, boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(base, "ROWS_LISTED", 3)
         ClientEndpointFactory()

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from live_push.models import Attempt, Delivery, EndpointHour, Push, WorkerHeartbeat
+from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, EndpointHour, Push, WorkerHeartbeat
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, deliver, status
@@ -194,3 +194,14 @@ def test_days_that_the_calendar_has_not_are_a_wrong_call(days: str) -> None:
     with pytest.raises(CommandError, match="counts days, from 0") as refusal:
         call_command("live_push_prune", "--bodies-after", days)
     assert refusal.value.returncode == 2
+
+
+def test_what_was_recorded_while_its_endpoint_was_being_deleted_goes() -> None:
+    kept, deleted = ClientEndpointFactory.create_batch(2)
+    UserProfileFactory()
+    deliver(status(500))
+    EndpointHealth.objects.filter(pk=deleted.pk).delete()
+    ClientEndpoint.objects.filter(pk=deleted.pk)._raw_delete("default")
+    prune()
+    assert Delivery.objects.get().endpoint == kept
+    assert Push.objects.count() == 1

@@ -87,6 +87,7 @@ class Command(BaseCommand):
                 for status, end in ends.items():
                     self._delete(end, status, summary, progress, using)
             summary.bodies = sum(prune.drop_bodies(prune.bodies_kept_since(now, days=bodies_after), using=using))
+            prune.delete_strays(using=using)
             summary.heartbeats, _ = heartbeats.delete()
             summary.hours, _ = hours.delete()
         self._report(summary, as_json=options["json"], verbosity=verbosity)

@@ -1,0 +1,100 @@
+"""Who waits for whom, on databases that lock rows: a save for nobody but another save of the same member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection, transaction
+
+from live_push.models import ClientEndpoint, Delivery, Push, UserProfile
+from live_push.outbox import resend
+from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.state_machine.connections import further_connections
+from tests.support import deliver
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite never has two writers at once."),
+]
+
+OTHER = "other"
+
+
+@pytest.fixture(autouse=True)
+def _another_connection(transactional_db: None) -> Iterator[None]:
+    """And neither waits: where it would have to, it fails."""
+    with further_connections(OTHER):
+        yield
+
+
+def test_a_save_does_not_wait_while_an_endpoint_is_saved() -> None:
+    endpoint, profile = ClientEndpointFactory(), UserProfileFactory()
+    with transaction.atomic(using=OTHER):
+        endpoint.save(using=OTHER)
+        profile.save()
+    assert Delivery.objects.count() == 2
+
+
+def test_a_worker_does_not_wait_while_an_endpoint_is_saved() -> None:
+    endpoint = ClientEndpointFactory()
+    UserProfileFactory()
+    with transaction.atomic(using=OTHER):
+        endpoint.save(using=OTHER)
+        assert len(deliver()) == 1
+    assert Delivery.objects.get().status == "succeeded"
+
+
+def test_an_endpoint_does_not_wait_while_members_are_saved() -> None:
+    endpoint, profile = ClientEndpointFactory(), UserProfileFactory()
+    with transaction.atomic(using=OTHER):
+        profile.save(using=OTHER)
+        endpoint.contact_email = "ops@client.example"
+        endpoint.save()
+
+
+def test_an_endpoint_is_switched_on_without_waiting_while_members_are_saved() -> None:
+    endpoint, profile = ClientEndpointFactory(is_active=False), UserProfileFactory()
+    with transaction.atomic(using=OTHER):
+        profile.save(using=OTHER)
+        ClientEndpoint.objects.filter(pk=endpoint.pk).update(is_active=True)
+    assert Delivery.objects.count() == 1
+
+
+def test_a_save_does_not_wait_while_an_endpoint_is_switched_on() -> None:
+    endpoint, profile = ClientEndpointFactory(is_active=False), UserProfileFactory()
+    with transaction.atomic(using=OTHER):
+        ClientEndpoint.objects.using(OTHER).filter(pk=endpoint.pk).update(is_active=True)
+        profile.save()
+    assert Delivery.objects.count() == 1
+
+
+def test_a_resend_does_not_wait_while_members_are_saved() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory()
+    with transaction.atomic(using=OTHER):
+        profile.save(using=OTHER)
+        assert resend.record([profile.pk], using="default") == 1
+
+
+def test_a_save_does_not_wait_while_members_are_resent() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory()
+    with transaction.atomic(using=OTHER):
+        resend.record([profile.pk], using=OTHER)
+        profile.save()
+    assert Delivery.objects.count() == 3
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="Elsewhere the resend waits for the deletion.")
+def test_a_member_who_is_deleted_while_a_resend_is_recorded_is_forgotten_when_its_body_is_drawn() -> None:
+    ClientEndpointFactory()
+    profile, _other = UserProfileFactory.create_batch(2)
+    deliver()
+    with transaction.atomic(using=OTHER):
+        UserProfile.objects.using(OTHER).get(pk=profile.pk).delete()
+        resend.record(list(UserProfile.objects.values_list("pk", flat=True)), using="default")
+    assert len(deliver()) == 1
+    (left,) = Delivery.objects.filter(status="cancelled")
+    assert (left.reason, left.profile_id, left.lease_token) == ("erased", None, None)
+    assert not Push.objects.filter(profile=profile.pk).exists()
