@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from live_push import conf
 
 from . import once
 from .json_field import JsonField
+from .sentences import translated
 
 if TYPE_CHECKING:
     AdminBase = admin.ModelAdmin[Any]
@@ -125,8 +127,22 @@ class LivePushAdmin(AdminBase):
 
     # The history
 
-    def note(self, request: HttpRequest, objects: Iterable[Model], message: Any, flag: int = CHANGE) -> list[LogEntry]:
-        """Write into the admin's history what was done, by whom. Never a secret, an answer or a member's data."""
+    def note(
+        self,
+        request: HttpRequest,
+        objects: Iterable[Model],
+        message: Any,
+        flag: int = CHANGE,
+        values: Mapping[str, Any] | None = None,
+    ) -> list[LogEntry]:
+        """Write into the admin's history what was done, by whom. Never a secret, an answer or a member's data.
+
+        It is kept as it stands in the source, and said in the language of whoever reads it: its shape is one of
+        those in :mod:`.sentences`.
+        """
+        with override(None):
+            text = json.dumps(message) if isinstance(message, list) else str(message)
+        text = text % values if values else text
         content_type = ContentType.objects.get_for_model(self.model, for_concrete_model=False)
         entries = [
             LogEntry(
@@ -135,11 +151,20 @@ class LivePushAdmin(AdminBase):
                 object_id=str(obj.pk),
                 object_repr=self.name_in_history(obj)[:200],
                 action_flag=flag,
-                change_message=json.dumps(message) if isinstance(message, list) else str(message),
+                change_message=text,
             )
             for obj in objects
         ]
         return LogEntry.objects.bulk_create(entries)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().history_view(request, object_id, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data is not None:
+            for entry in response.context_data["action_list"]:
+                entry.change_message = translated(entry.change_message)
+        return response
 
     def name_in_history(self, obj: Model) -> str:
         """What the history calls an object; it stays there when the object is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +17,9 @@ from live_push.models.profiles import UserProfileQuerySet
 
 from . import words
 from .base import ROWS_LISTED, LivePushAdmin, may
+
+RESENT_ONE: Final = "Resent the current state of %(count)s member."
+RESENT_MANY: Final = "Resent the current state of %(count)s members."
 
 
 class CatchingUp(LivePushAdmin):
@@ -52,10 +56,8 @@ class CatchingUp(LivePushAdmin):
             pk__in=list(members.order_by("pk").values_list("pk", flat=True)[:ROWS_LISTED])
         )
         count = api.push_profiles(some, endpoints=[endpoint])
-        noted = ngettext(
-            "Resent the current state of %(count)s member.", "Resent the current state of %(count)s members.", count
-        )
-        self.note(request, [endpoint], noted % {"count": words.number(count)})
+        noted = RESENT_ONE if count == 1 else RESENT_MANY
+        self.note(request, [endpoint], noted, values={"count": count})
         said = ngettext(
             "The current state of %(count)s member is sent again.",
             "The current state of %(count)s members is sent again.",

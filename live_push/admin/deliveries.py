@@ -266,7 +266,7 @@ class DeliveryAdmin(LivePushAdmin):
             if not first:
                 return
             count = deed.do(ids, using)
-        self.note(request, deliveries, deed.label)
+        self.note(request, [one for one in deliveries if one.pk in plan.taken], deed.label)
         if count:
             self.message_user(request, str(deed.done % {"count": words.Count(count)}), messages.SUCCESS)
         for why, number in plan.left_out:

@@ -32,6 +32,7 @@ class Plan:
     left_out: list[tuple[str, int]] = field(default_factory=list)
     oldest: datetime | None = None
     newest: datetime | None = None
+    taken: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def _plan(chosen: Collection[int], taken: Collection[int], left_out: Counter[str
         list(left_out.most_common()),
         min(recorded, default=None),
         max(recorded, default=None),
+        frozenset(taken),
     )
 
 

@@ -105,7 +105,7 @@ def interventions(delivery: Delivery) -> list[Intervention]:
         content_type=ContentType.objects.get_for_model(Delivery), object_id=str(delivery.pk)
     )
     return [
-        Intervention(entry.get_change_message(), entry.user.get_username(), entry.action_time)
+        Intervention(translated(entry.get_change_message()), entry.user.get_username(), entry.action_time)
         for entry in entries.select_related("user").order_by("action_time", "pk")
     ]
 

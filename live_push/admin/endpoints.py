@@ -220,7 +220,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
 
     @admin.display(description=gettext_lazy("reason for disabling"))
     def why_disabled(self, endpoint: Any) -> str:
-        return _(endpoint.disabled_reason) or words.NOTHING
+        return translated(endpoint.disabled_reason) or words.NOTHING
 
     @admin.display(description="URL")
     def address(self, endpoint: Any) -> str:
@@ -299,7 +299,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
         queryset.filter(pk__in=[endpoint.pk for endpoint in chosen]).update(
             is_active=False, disabled_reason=paused_by(request)
         )
-        self.note(request, chosen, _("Paused."))
+        self.note(request, chosen, "Paused.")
         said = ngettext("%(count)s endpoint is paused.", "%(count)s endpoints are paused.", len(chosen))
         self.message_user(
             request, said % {"count": words.number(len(chosen))}, messages.SUCCESS if chosen else messages.WARNING
@@ -330,7 +330,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
                 self.message_user(request, sentence, messages.ERROR)
                 continue
             ClientEndpoint.objects.filter(pk=endpoint.pk).update(is_active=True, disabled_reason="")
-            self.note(request, [endpoint], _("Resumed."))
+            self.note(request, [endpoint], "Resumed.")
             sentence = _("“%(name)s” is active again and is sent the current state of every member that changed.")
             self.message_user(request, sentence % {"name": endpoint.name}, messages.SUCCESS)
 
@@ -365,8 +365,8 @@ def what_a_pause_means() -> list[str]:
 
 
 def paused_by(request: HttpRequest) -> str:
-    """The reason that is kept where a person switches an endpoint off."""
-    return (_("Paused by %(user)s.") % {"user": request.user.get_username()})[:200]
+    """The reason that is kept where a person switches an endpoint off, as it stands in the source."""
+    return f"Paused by {request.user.get_username()}."[:200]
 
 
 def host_of(endpoint: ClientEndpoint) -> str:

@@ -70,9 +70,8 @@ class MemberPages(LivePushAdmin):
             form.add_error("tier", str(error))
             return False
         reason = form.cleaned_data["reason"]
-        self.note(
-            request, [profile], _("Put into tier “%(tier)s”: %(reason)s") % {"tier": tier.title, "reason": reason}
-        )
+        told = {"tier": tier.title, "reason": reason}
+        self.note(request, [profile], "Put into tier “%(tier)s”: %(reason)s", values=told)
         sentence = _("The member is in tier “%(tier)s” now, and is pushed.") % {"tier": tier.title}
         self.message_user(request, sentence, messages.SUCCESS)
         return True
@@ -98,7 +97,7 @@ class MemberPages(LivePushAdmin):
     def _push(self, request: HttpRequest, profile: UserProfile, endpoints: list[ClientEndpoint]) -> None:
         count = api.push_profiles(UserProfile.objects.filter(pk=profile.pk), endpoints=endpoints)
         names = ", ".join(endpoint.name for endpoint in endpoints)
-        self.note(request, [profile], _("Resent the current state to %(names)s.") % {"names": names})
+        self.note(request, [profile], "Resent the current state to %(names)s.", values={"names": names})
         said = ngettext("%(count)s delivery was recorded.", "%(count)s deliveries were recorded.", count)
         self.message_user(request, said % {"count": words.number(count)}, messages.SUCCESS)
 
@@ -109,7 +108,7 @@ class MemberPages(LivePushAdmin):
         if request.method == "POST":
             ids = Delivery.objects.using(using).filter(profile=pk, ended_at__isnull=False).values_list("pk", flat=True)
             count = withdraw.erase_content(list(ids), using=using)
-            self.note(request, [profile], _("Erased the push log."))
+            self.note(request, [profile], "Erased the push log.")
             said = ngettext("%(count)s delivery was erased.", "%(count)s deliveries were erased.", count)
             self.message_user(request, said % {"count": words.number(count)}, messages.SUCCESS)
             return self.back_to(profile)

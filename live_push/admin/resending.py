@@ -64,7 +64,7 @@ class Resending(LivePushAdmin):
         with self.done_once(request) as first:
             if first:
                 count = api.push_profiles(profiles)
-                self.note(request, profiles, _("Resent the current state."))
+                self.note(request, profiles, "Resent the current state.")
                 said = ngettext("%(count)s delivery was recorded.", "%(count)s deliveries were recorded.", count)
                 level = messages.SUCCESS if count else messages.WARNING
                 self.message_user(request, said % {"count": words.number(count)}, level)

@@ -59,7 +59,7 @@ class SigningSecret(LivePushAdmin):
         text = ""
         if request.method == "POST" and "remove" in request.POST:
             signing.remove(endpoint)
-            self.note(request, [endpoint], _("Removed the signing secret."))
+            self.note(request, [endpoint], "Removed the signing secret.")
             self.message_user(request, _("Requests are not signed any more."), messages.SUCCESS)
             return self.back_to(endpoint)
         if request.method == "POST" and form.is_valid():
@@ -91,9 +91,7 @@ class SigningSecret(LivePushAdmin):
         except RotationRefused as error:
             form.add_error(None, str(error))
             return ""
-        self.note(
-            request, [endpoint], _("Rotated the signing secret.") if had_one else _("Generated a signing secret.")
-        )
+        self.note(request, [endpoint], "Rotated the signing secret." if had_one else "Generated a signing secret.")
         return text
 
     def own_urls(self) -> Iterable[URLPattern]:

@@ -119,15 +119,12 @@ class TestPushes(LivePushAdmin):
             answered = test_push.send(endpoint, composed, transport)
         finally:
             transport.close()
-        verdict = _("accepted") if not answered.error_code else answered.error_code
-        said = _("Sent a test push: %(verdict)s.") % {"verdict": verdict}
+        told = {"verdict": answered.error_code or "accepted"}
+        said = "Sent a test push: %(verdict)s."
         if profile is not None:
-            said = _("Sent a test push with the state of member #%(pk)s: %(verdict)s. Reason: %(reason)s") % {
-                "pk": profile.pk,
-                "verdict": verdict,
-                "reason": chosen["reason"],
-            }
-        self.note(request, [endpoint], said)
+            told |= {"pk": str(profile.pk), "reason": chosen["reason"]}
+            said = "Sent a test push with the state of member #%(pk)s: %(verdict)s. Reason: %(reason)s"
+        self.note(request, [endpoint], said, values=told)
         return {**context, "outcome": outcome(answered)}
 
     def own_urls(self) -> Iterable[URLPattern]:

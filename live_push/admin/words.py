@@ -68,7 +68,7 @@ def delivery_badge(delivery: Delivery) -> Badge:
 def endpoint_badge(endpoint: ClientEndpoint, health: EndpointHealth, now: datetime) -> Badge:
     """How an endpoint is doing, trouble first."""
     if not endpoint.is_active:
-        told = [_(endpoint.disabled_reason) or _("Switched off.")]
+        told = [translated(endpoint.disabled_reason) or _("Switched off.")]
         if health.inactive_since is not None:
             told.append(_("Since %(moment)s.") % {"moment": clock_time(health.inactive_since, now)})
         remedy = _("When it is repaired, send a test push, then resume it: that sends what it missed.")

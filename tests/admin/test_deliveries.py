@@ -381,6 +381,8 @@ class TestDeeds:
         deliver(OK)
         assert "a newer state was accepted; use resend" in do(boss, "redeliver", failed).content.decode()
         assert Delivery.objects.get(pk=failed.pk).status == "failed"
+        # What was left out was not done, and the history does not say so.
+        assert not LogEntry.objects.exists()
 
     def test_the_current_state_is_sent_to_that_endpoint_alone(self, boss: Client, failed: Delivery) -> None:
         ClientEndpointFactory()

@@ -13,11 +13,13 @@ from django.test import Client
 from django.utils import translation
 
 import live_push
+from live_push.admin.catching_up import RESENT_MANY, RESENT_ONE
+from live_push.admin.delivery_actions import DEEDS
 from live_push.admin.sentences import SHAPES, translated
 from live_push.contract.reply import Reason, Reply
 from live_push.delivery.result import Result
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
-from tests.support import deliver
+from tests.support import OK, deliver, status
 
 from .forms import submit
 from .pages import url
@@ -70,6 +72,20 @@ def test_every_refusal_that_an_operator_can_meet_has_its_shape(module: str) -> N
     assert found - known <= {"% must not hold control characters or half a character."}
 
 
+def test_whatever_is_kept_of_a_deed_has_its_shape() -> None:
+    texts = {
+        text.value
+        for module in (HOUSE / "admin").glob("*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "note"
+        for text in ast.walk(node.args[2])
+        if isinstance(text, ast.Constant) and text.value
+    }
+    kept = {RESENT_ONE, RESENT_MANY, *(str(deed.label) for deed in DEEDS.values()), *texts}
+    assert "Paused." in texts
+    assert kept <= set(SHAPES)
+
+
 def test_why_an_answer_gave_no_id_has_its_shape() -> None:
     with translation.override("de"):
         for reason in set(Reason) - {Reason.FOUND}:
@@ -114,6 +130,30 @@ class TestPages:
         assert "Es gibt keine Zeitzone" in page.content.decode()
         page = submit(boss, address, "tierprogram_form", **{"tiers-1-max_value": "2000"})
         assert "ist eine Lücke" in page.content.decode()
+
+    def test_what_one_did_is_told_in_the_language_of_who_reads_it(self, boss: Client, answers: Any) -> None:
+        from live_push.models import ClientEndpoint, Delivery
+
+        endpoint = ClientEndpointFactory(name="acme")
+        UserProfileFactory()
+        deliver(status(413))
+        answers(OK)
+        delivery = Delivery.objects.get()
+        boss.post(url("clientendpoint_test", endpoint.pk), headers=GERMAN)
+        boss.post(url("delivery_deed", delivery.pk), {"deed": "redeliver"}, headers=GERMAN)
+        boss.post(url("clientendpoint_switch", endpoint.pk), {"to": "pause"}, headers=GERMAN)
+        assert ClientEndpoint.objects.get().disabled_reason == "Paused by boss."
+        history, list_ = url("clientendpoint_history", endpoint.pk), url("clientendpoint_changelist")
+        for address, language, told in (
+            (history, "en", "Sent a test push: accepted."),
+            (history, "de", "Test-Push gesendet: angenommen."),
+            (history, "de", "Angehalten."),
+            (list_, "en", "Paused by boss."),
+            (list_, "de", "Angehalten von boss."),
+            (url("delivery_change", delivery.pk), "en", "Redeliver: the same event again ·"),
+            (url("delivery_change", delivery.pk), "de", "Erneut zustellen: dasselbe Ereignis noch einmal ·"),
+        ):
+            assert told in boss.get(address, headers={"accept-language": language}).content.decode(), told
 
     def test_the_log_is_told_in_the_readers_language(self, boss: Client) -> None:
         from live_push.models import Delivery
