@@ -16,6 +16,9 @@ from live_push.models import ClientEndpoint
 WRONG_CALL = 2
 """Exit code of a call that makes no sense."""
 
+INTERRUPTED = 130
+"""Exit code where Ctrl-C ended it, as shells have it."""
+
 
 def row_id(text: str) -> int:
     """The id of a row, for ``add_argument(type=…)``."""

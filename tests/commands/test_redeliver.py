@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from live_push import api
 from live_push.models import Delivery
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
@@ -81,6 +84,28 @@ def test_as_json_has_stable_keys() -> None:
         "redelivered": 1,
         "skipped": [{"delivery": 7_000_000, "why": "there is no such delivery"}],
     }
+
+
+def test_an_interrupted_run_says_so_and_goes_on_when_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ClientEndpointFactory(name="crm")
+    UserProfileFactory.create_batch(3)
+    deliver(status(413))
+    calls = []
+
+    def interrupted(ids: list[int]) -> Any:
+        calls.append(ids)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return api.redeliver(ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("live_push.management.commands.redeliver.CHUNK", 1)
+        patch.setattr("live_push.management.commands.redeliver.api", SimpleNamespace(redeliver=interrupted))
+        out, err = run("--endpoint", "crm", code=130)
+    assert "1 of 3 deliveries are sent again" in out
+    assert "Interrupted. To go on, make the same call again" in err
+    run("--endpoint", "crm")
+    assert len(pending()) == 3
 
 
 def test_a_dry_run_redelivers_nothing() -> None:

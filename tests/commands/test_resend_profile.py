@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
 from functools import partial
@@ -133,6 +134,7 @@ class TestOutcome:
             "last_profile": profile.pk,
             "not_found": [],
             "inactive_endpoints": [],
+            "interrupted": False,
         }
 
     def test_of_a_dry_run_is_nothing(self) -> None:
@@ -186,7 +188,7 @@ class TestLongRuns:
         assert [(at - START).total_seconds() for at in due] == [0, 0, 1, 1, 2]
 
     def test_killed_and_resumed_they_equal_an_unbroken_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        ClientEndpointFactory()
+        endpoint = ClientEndpointFactory()
         UserProfileFactory.create_batch(7)
         monkeypatch.setattr(resend, "ROWS_PER_STATEMENT", 3)
         calls = []
@@ -199,9 +201,10 @@ class TestLongRuns:
             return record(*args, **kwargs)
 
         monkeypatch.setattr(resend, "record_selected", dying)
-        with pytest.raises(KeyboardInterrupt):
-            run("--all", "--yes")
-        run("--all", "--yes", "--after", max(resent()))
+        out, err = run("--all", "--yes", code=130)
+        assert out == f"3 profiles looked at, 3 deliveries recorded for {endpoint.name}.\n"
+        (after,) = re.findall(r"Interrupted. To go on, make the same call again with (--after) (\d+)\.", err)
+        run("--all", "--yes", *after)
         assert resent() == list(UserProfile.objects.order_by("pk").values_list("pk", flat=True))
 
     def test_cost_a_constant_number_of_statements_for_each_chunk(self) -> None:

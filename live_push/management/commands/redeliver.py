@@ -12,7 +12,7 @@ from django.db import router
 
 from live_push import api
 from live_push.chunks import chunks
-from live_push.management.arguments import WRONG_CALL, endpoints_named, moment, row_id
+from live_push.management.arguments import INTERRUPTED, WRONG_CALL, endpoints_named, moment, row_id
 from live_push.management.progress import Progress
 from live_push.models import Delivery, DeliveryStatus
 from live_push.outbox import reopen
@@ -24,7 +24,7 @@ class Command(BaseCommand):
     help = (
         "Send failed or cancelled deliveries again: the same event id, the same snapshot. Deliveries to which the "
         "endpoint has meanwhile accepted a newer state are skipped (use resend_profile). "
-        "Exit code 0: all done; 1: some were skipped; 2: a wrong call."
+        "Exit code 0: all done; 1: some were skipped; 2: a wrong call; 130: interrupted, and how to go on was said."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -55,12 +55,19 @@ class Command(BaseCommand):
         would = partial(reopen.plan, using=router.db_for_write(Delivery))
         redeliver = would if options["dry_run"] else api.redeliver
         with Progress(len(ids), "deliveries", stream=self.stderr, verbosity=options["verbosity"]) as progress:
-            for some in chunks(ids, CHUNK):
-                again, left = redeliver(some)
-                reopened += len(again)
-                skipped += left
-                progress.advance(len(some))
+            interrupted = False
+            try:
+                for some in chunks(ids, CHUNK):
+                    again, left = redeliver(some)
+                    reopened += len(again)
+                    skipped += left
+                    progress.advance(len(some))
+            except KeyboardInterrupt:
+                interrupted = True
         self._report(len(ids), reopened, skipped, options)
+        if interrupted:
+            self.stderr.write("Interrupted. To go on, make the same call again: what waits already is left as it is.")
+            raise SystemExit(INTERRUPTED)
         if skipped and not options["dry_run"]:
             raise SystemExit(1)
 

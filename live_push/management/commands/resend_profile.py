@@ -15,7 +15,7 @@ from django.db import router, transaction
 from django.db.models import Q
 
 from live_push import engines
-from live_push.management.arguments import WRONG_CALL, endpoints_named, moment, row_id
+from live_push.management.arguments import INTERRUPTED, WRONG_CALL, endpoints_named, moment, row_id
 from live_push.management.progress import Progress
 from live_push.models import ClientEndpoint, UserProfile
 from live_push.models.clock import db_now
@@ -41,13 +41,14 @@ class Summary:
     last_profile: int | None = None
     not_found: list[str] = field(default_factory=list)
     inactive_endpoints: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
 
 class Command(BaseCommand):
     help = (
         "Send the current state of profiles to the clients again: a new event for each, drawn when it is sent. "
         "(To send the same event again, use redeliver.) Exit code 0: all done; 1: something that you asked for was "
-        "not, after doing the rest; 2: a wrong call."
+        "not, after doing the rest; 2: a wrong call; 130: interrupted, and how to go on was said."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -95,10 +96,15 @@ class Command(BaseCommand):
         if options["all"] and not (options["yes"] or options["dry_run"]):
             self._ask(total)
         with Progress(total, "profiles", stream=self.stderr, verbosity=options["verbosity"]) as progress:
-            for span in resend.spans(profiles, _span_size(options)) if endpoints else ():
-                self._resend(span, endpoints, options, summary, using)
-                progress.advance(span.count)
+            try:
+                for span in resend.spans(profiles, _span_size(options)) if endpoints else ():
+                    self._resend(span, endpoints, options, summary, using)
+                    progress.advance(span.count)
+            except KeyboardInterrupt:
+                summary.interrupted = True
         self._report(summary, options)
+        if summary.interrupted:
+            raise SystemExit(INTERRUPTED)
         if summary.not_found or summary.inactive_endpoints or not endpoints:
             raise SystemExit(1)
 
@@ -194,14 +200,15 @@ class Command(BaseCommand):
             self.stderr.write(f"Endpoint {name} is not active: nothing is sent to it. Activate it first.")
         if not summary.endpoints:
             self.stderr.write("There is no active endpoint to send to. Add or activate one in the admin.")
+        if summary.interrupted:
+            after = "" if summary.last_profile is None else f" with --after {summary.last_profile}"
+            self.stderr.write(f"Interrupted. To go on, make the same call again{after}.")
         if options["verbosity"]:
             done = "would be recorded (dry run, nothing sent)" if summary.dry_run else "recorded"
             self.stdout.write(
                 f"{summary.profiles:,} profiles looked at, {summary.deliveries:,} deliveries {done}"
                 f" for {', '.join(summary.endpoints) or 'no endpoint'}."
             )
-            if summary.last_profile is not None:
-                self.stdout.write(f"To go on from here: --after {summary.last_profile}")
 
 
 def _span_size(options: dict[str, Any]) -> int:
