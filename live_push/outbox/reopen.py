@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.utils.translation import gettext_noop as _
 
 from live_push.chunks import chunks
@@ -16,14 +17,17 @@ from live_push.models import (
     DeliveryReason,
     DeliveryStatus,
     EndpointHealth,
+    Ordering,
     Priority,
     Push,
     UserProfile,
 )
 from live_push.models.clock import DbNow, db_now
+from live_push.models.deliveries import END_OF_LINE
 from live_push.models.locking import locked
 
 from . import resend
+from .claim import cancel
 
 ROWS_PER_TRANSACTION = 500
 NOT_OVER_OR_WELL = {
@@ -120,6 +124,9 @@ def reactivate(endpoint_id: int, *, using: str) -> int:
     In the caller's transaction. Returns the number of profiles resent.
     """
     with transaction.atomic(using=using, savepoint=False):
+        # In the order of everyone: profiles, to which what is inserted refers, endpoint health, deliveries.
+        missed = resend.spans(_missed(endpoint_id, using=using))
+        resent = sum(resend.record_selected(span.profiles, using=using, endpoint_ids=[endpoint_id]) for span in missed)
         now = db_now(using)
         EndpointHealth.objects.using(using).filter(pk=endpoint_id).update(
             breaker_state="closed",
@@ -132,9 +139,17 @@ def reactivate(endpoint_id: int, *, using: str) -> int:
             caught_up_at=None,
         )
         waiting = Delivery.objects.using(using).filter(endpoint=endpoint_id, status=DeliveryStatus.PENDING)
+        _give_way(waiting.exclude(endpoint__ordering=Ordering.STRICT), now, using=using)
         waiting.update(next_attempt_at=now, **NEW_RUN)
-        missed = resend.spans(_missed(endpoint_id, using=using))
-        return sum(resend.record_selected(span.profiles, using=using, endpoint_ids=[endpoint_id]) for span in missed)
+    return resent
+
+
+def _give_way(waiting: QuerySet[Delivery], now: datetime, *, using: str) -> None:
+    """Of what waited, all that is older than a current state that waits too: it is days old, perhaps."""
+    current = waiting.filter(profile=OuterRef("profile"), pk__gt=OuterRef("pk"), position=END_OF_LINE)
+    older = waiting.filter(Exists(current)).order_by("pk").values_list("pk", flat=True)
+    while ids := list(older[: resend.ROWS_PER_STATEMENT]):
+        cancel(ids, DeliveryReason.SUPERSEDED, now, using=using)
 
 
 def _missed(endpoint_id: int, *, using: str) -> QuerySet[UserProfile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -155,18 +156,32 @@ class TestReactivation:
             assert len(deliver()) == 1
         assert Delivery.objects.get().status == "succeeded"
 
-    def test_lets_older_waiting_states_give_way(self) -> None:
-        endpoint = ClientEndpointFactory()
-        profile = UserProfileFactory(city="Graz")
+    @pytest.mark.parametrize(
+        ("ordering", "sent"),
+        [
+            pytest.param("in_order", ["Wien"], id="in_order"),
+            pytest.param("latest_only", ["Wien"], id="latest_only"),
+            pytest.param("strict", ["Linz", "Bonn", "Wien"], id="strict: none gives way"),
+        ],
+    )
+    def test_lets_older_waiting_states_give_way(self, ordering: str, sent: list[str]) -> None:
+        endpoint = ClientEndpointFactory(ordering=ordering)
+        profile, other = UserProfileFactory(city="Graz"), UserProfileFactory(city="Graz")
         deliver()
-        profile.city = "Linz"
-        profile.save()
+        self.save_as(profile, "Linz", "Bonn")
+        other.save()
         self.switch(endpoint, on=False)
-        profile.city = "Wien"
-        profile.save()
+        self.save_as(profile, "Wien")
         self.switch(endpoint, on=True)
-        requests = deliver()
-        assert b'"city":"Wien"' in requests[-1].body
+        # What waited for a member who did not change meanwhile is the current state.
+        assert Delivery.objects.get(profile=other, status="pending")
+        bodies = [json.loads(request.body) for request in deliver()]
+        assert [body["city"] for body in bodies if body["id"] == profile.pk] == sent
+        assert set(Delivery.objects.filter(status="cancelled").values_list("reason", flat=True)) <= {"superseded"}
+
+    def save_as(self, profile: UserProfile, *cities: str) -> None:
+        for profile.city in cities:
+            profile.save()
 
     def test_closes_the_breaker(self) -> None:
         endpoint = ClientEndpointFactory()
