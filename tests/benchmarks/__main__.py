@@ -29,7 +29,7 @@ MEASUREMENTS = {
 }
 """On which databases each is measured; a module's name below this package."""
 
-ONLY_BY_NAME = {"memory": ("sqlite", "postgresql"), "growth": ("postgresql",)}
+ONLY_BY_NAME = {"memory": ("sqlite", "postgresql"), "growth": ("postgresql",), "tiers": ALL}
 """Those that take too long to be run with the others."""
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="Tiny numbers: shows that it works, measures nothing.")
     parser.add_argument("--minutes", type=float, default=60, help="How long memory is watched.")
-    parser.add_argument("--rows", type=int, help="For resend (default: 100,000) and growth (10,000,000).")
+    parser.add_argument("--rows", type=int, help="For resend and tiers (default: 100,000) and growth (10,000,000).")
     parser.add_argument("--keep", action="store_true", help="Leave growth's long log for the next run.")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="Where the figures are kept.")
     parser.add_argument("--svg", type=Path, default=Path("benchmarks.svg"), help="Where the plot goes.")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +11,7 @@ from django.db import connection, transaction
 from live_push.models import Delivery, Push
 
 from . import world
+from .by_command import by_command
 from .harness import Bench, Row, alternate
 
 EVENT_IDS = {"postgresql": "gen_random_uuid()", "sqlite": "lower(hex(randomblob(16)))"}
@@ -61,12 +59,10 @@ def measure(bench: Bench) -> Iterator[Row]:
 def recorded_a_second(number: int, after: int, megabytes: list[float]) -> float:
     """Profiles a second, by the command in a process of its own, whose peak memory is noted."""
     world.empty_outbox()
-    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.resending", str(after)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=world.ROOT)  # noqa: S603
-    told = json.loads(done.stdout.splitlines()[-1])
-    megabytes.append(told["megabytes"])
+    seconds, held = by_command("resend_profile", "--all", "--yes", "--after", str(after))
+    megabytes.append(held)
     check_recorded(number)
-    return number / float(told["seconds"])
+    return number / seconds
 
 
 def inserted_a_second(number: int) -> float:

@@ -45,6 +45,13 @@ def test_a_drain(tmp_path: Path) -> None:
     assert measured("drain", tmp_path) == expected
 
 
+def test_tiers(tmp_path: Path) -> None:
+    assert measured("tiers", tmp_path) == {
+        "live_push_tiers with 200 members due / recording their pushes",
+        "peak memory of live_push_tiers, 200 members minus 50",
+    }
+
+
 if connection.vendor in {"postgresql", "sqlite"}:
 
     def test_a_resend(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection, reset_queries
 
 from live_push.models import Push, Tier, TierEvent, TierMembership, UserProfile
 from live_push.tiers import service
@@ -117,6 +118,16 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(two, at):
     with at(2027, 2, 1):
         _, err = run("--batch-size", "1")
     assert err.splitlines() == ["1 of 2 members", "2 of 2 members"]
+
+
+def test_with_debug_on_it_does_not_keep_the_text_of_all_its_statements(two, endpoint, at, settings):
+    settings.DEBUG = True
+    reset_queries()
+    with at(2027, 2, 1):
+        run("--batch-size", "1")
+    assert Push.objects.filter(trigger="tier").count() == 2
+    assert not [query for query in connection.queries if "INSERT" in query["sql"]]
+    reset_queries()
 
 
 def test_it_can_be_silent(two, at):

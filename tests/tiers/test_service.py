@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 
 import pytest
 from django.db import transaction
@@ -218,6 +219,12 @@ def test_a_membership_known_to_be_missing_is_looked_up_again(make_program, db):
             "last event was at 2026-05-05.* 2026-05-04",
             id="before the last event",
         ),
+        pytest.param(
+            lambda profile: service.award_points(profile, 5, at=utc(2026, 1, 9)),
+            "last event was at 2026-05-05.* 2026-01-09",
+            id="before the membership began",
+        ),
+        pytest.param(lambda profile: service.award_points(profile, Decimal(5)), "whole number", id="a decimal"),
         pytest.param(
             lambda profile: service.award_points(profile, 5, at=utc(2026, 5, 6).replace(tzinfo=None)),
             "time zone",

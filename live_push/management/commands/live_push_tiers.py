@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import router
+from django.db import reset_queries, router
 from django.db.models import QuerySet
 
 from live_push.management.arguments import WRONG_CALL, moment
@@ -154,6 +154,8 @@ class Command(BaseCommand):
                     self._list(batch.events, as_json=options["json"], first=not summary.events)
                 summary.add(batch)
                 progress.advance(batch.looked_at)
+                # With DEBUG Django keeps the text of thousands of statements, bodies and all.
+                reset_queries()
         return summary
 
     def _list(self, events: list[TierEvent], *, as_json: bool, first: bool) -> None:
