@@ -28,7 +28,8 @@ MEMBERS_PER_BATCH = 500
 
 WRITTEN = [item.name for item in TierMembership._meta.concrete_fields if not item.generated and not item.primary_key]
 
-Judge = Callable[[rules.Program, rules.Membership], Sequence[rules.Change]]
+# Of a program, a membership and its last event.
+Judge = Callable[[rules.Program, rules.Membership, datetime], Sequence[rules.Change]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def due_batches(
     using = _alias(using)
     until = db_now(using) if now is None else instant(now)
 
-    def judge(program: rules.Program, membership: rules.Membership) -> Sequence[rules.Change]:
+    def judge(program: rules.Program, membership: rules.Membership, last: datetime) -> Sequence[rules.Change]:
         return list(rules.due(program, membership, until))
 
     members = due_members(until, using=using)
@@ -107,8 +108,9 @@ def reevaluation_batches(
         return
     at = db_now(using) if now is None else instant(now)
 
-    def judge(edited: rules.Program, membership: rules.Membership) -> Sequence[rules.Change]:
-        return rules.reevaluate(edited, membership, at)
+    def judge(edited: rules.Program, membership: rules.Membership, last: datetime) -> Sequence[rules.Change]:
+        # Nothing happens to a member before what happened last, also where the moment is an earlier one.
+        return rules.reevaluate(edited, membership, max(at, last))
 
     members = TierMembership.objects.using(using).filter(tier__program=program).order_by("pk")
     reached = 0
@@ -153,7 +155,7 @@ def _judged(
     for member in members:
         rows = rows_by_tier[member.tier_id]
         try:
-            changes = judge(rows.as_rules, rows.state_of(member))
+            changes = judge(rows.as_rules, rows.state_of(member), member.last_event_at)
         except TierError as error:
             problems[rows.program.name] = str(error)
             continue

@@ -241,6 +241,16 @@ def test_a_reevaluation_shows_first_and_then_pushes_those_it_changes(edited, sev
     assert TierEvent.objects.filter(cause="reevaluation").count() == 3
 
 
+def test_a_reevaluation_as_of_an_earlier_moment_changes_nobody_before_the_last_event(edited, seven):
+    TierMembership.objects.filter(profile=seven[1]).update(last_event_at=utc(2026, 5, 5))
+    (batch,) = batches.reevaluation_batches(edited, now=utc(2026, 2, 1))
+    assert {event.profile_id: event.due_at for event in batch.events} == {
+        seven[1].pk: utc(2026, 5, 5),
+        seven[3].pk: utc(2026, 2, 1),
+        seven[5].pk: utc(2026, 2, 1),
+    }
+
+
 def test_a_reevaluation_of_one_program_leaves_the_others_alone(edited, make_program, at):
     other = make_program(name="Elite", is_default=False)
     with at(2026, 6, 1):
