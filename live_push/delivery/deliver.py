@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
+from urllib.parse import unquote_plus
 
+from live_push.concealed import Masked
 from live_push.contract import headers, payload
 from live_push.exceptions import PayloadError, SecretUnreadable
 from live_push.fields import UnreadableBytes
@@ -23,6 +27,9 @@ from .result import ErrorCode, Result
 from .transport import Request, Transport
 
 logger = logging.getLogger("live_push.delivery")
+
+SHORTEST_TOKEN: Final = 8
+"""Of a value in a URL's query. What is shorter is a word: to black it out in every answer would hide what it says."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,18 @@ def make_request(
         ),
         body=body,
     )
+
+
+def secrets_of(request: Request) -> tuple[str, ...]:
+    """What its answer may repeat and nobody may read: the credentials, and values of the URL's query.
+
+    Many a server quotes the address of what it did not find, and some clients have a token there.
+    """
+    parameters = [one.partition("=") for one in re.split("[&;]", request.url.partition("?")[2])]
+    values = [value if equals else name for name, equals, value in parameters]
+    spellings = {spelling for value in values for spelling in (value, unquote_plus(value))}
+    tokens = sorted(Masked(spelling) for spelling in spellings if len(spelling) >= SHORTEST_TOKEN)
+    return (*headers.credentials_in(request.headers), *tokens)
 
 
 def send(prepared: Prepared, transport: Transport) -> Outcome:

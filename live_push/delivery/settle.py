@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from django.db import connections, transaction
 
-from live_push.contract import headers, payload, reply
+from live_push.contract import payload, reply
 from live_push.models import (
     Attempt,
     Confirmation,
@@ -30,7 +30,7 @@ from live_push.outbox.compiled import IDS, MOMENT, STATUS_CODE, Compiled, M, ins
 from live_push.outbox.leases import attempt_trigger
 
 from . import breaker, capture, notices, retry, statistics
-from .deliver import Outcome
+from .deliver import Outcome, secrets_of
 from .redaction import clean_bytes
 from .result import ErrorCode
 
@@ -210,7 +210,7 @@ def _kept_answer(outcome: Outcome) -> bytes | None:
         return None
     # From the request, because the stored secret may be another by now, or unreadable.
     request = outcome.prepared.request
-    secrets = headers.credentials_in(request.headers) if request else ()
+    secrets = secrets_of(request) if request else ()
     return clean_bytes(outcome.result.body, limit=ANSWER_KEPT_BYTES, secrets=secrets)
 
 

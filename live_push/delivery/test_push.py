@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from django.db import router
 
-from live_push.contract import headers, payload, reply, sample
+from live_push.contract import payload, reply, sample
 from live_push.exceptions import PayloadError
 from live_push.models import ClientEndpoint, UserProfile
 from live_push.outbox import snapshots
 
-from .deliver import make_request
+from .deliver import make_request, secrets_of
 from .redaction import clean
 from .request import Certificate, Request, Transport, Witness
 from .result import Result
@@ -91,7 +91,7 @@ def send(endpoint: ClientEndpoint, request: Request, transport: Transport) -> An
         request=request,
         result=result,
         error_code=str(error_code_of(result, capture_failed=answer is not None and answer.third_party_id is None)),
-        answer=clean(result.body, limit=ANSWER_SHOWN_CHARACTERS, secrets=headers.credentials_in(request.headers)),
+        answer=clean(result.body, limit=ANSWER_SHOWN_CHARACTERS, secrets=secrets_of(request)),
         reply=answer,
         certificate=witness.certificate,
     )

@@ -147,6 +147,11 @@ def test_the_shown_answer_holds_none_of_our_secrets() -> None:
     assert answered.answer == "no [redacted] here\\x1b[2J"
 
 
+def test_the_shown_answer_holds_no_token_of_the_url() -> None:
+    endpoint = ClientEndpointFactory(url="https://example.com/push?token=T0PSECRET")
+    assert sent(endpoint, status(404, b"no /push?token=T0PSECRET here")).answer == "no /push?token=[redacted] here"
+
+
 def test_nothing_of_the_database_is_held_while_it_waits_for_the_client() -> None:
     def looking(request: Request) -> Result:
         assert not connection.in_atomic_block

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from live_push.contract import headers
 from live_push.contract.headers import Auth
+from live_push.delivery.deliver import secrets_of
 from live_push.delivery.redaction import clean, clean_bytes
+from live_push.delivery.request import Request
 from live_push.models import Attempt
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import deliver, status
@@ -74,6 +76,24 @@ class TestAnEcho:
         credential = str(Auth.basic("test", "password123").credential)
         assert self.kept(f"not {credential}").startswith("not Basic [redacted]")
 
+    @pytest.mark.parametrize(
+        ("query", "echo"),
+        [
+            pytest.param("v=2&token=T0PSECRET==", "T0PSECRET==", id="as-it-is"),
+            pytest.param("token=T0P%2FSECRET", "T0P%2FSECRET", id="percent-encoded"),
+            pytest.param("token=T0P%2FSECRET", "T0P/SECRET", id="decoded"),
+            pytest.param("token=T0P+SECRET", "T0P SECRET", id="a-blank"),
+            pytest.param("a=1;T0PSECRET", "T0PSECRET", id="without-a-name"),
+        ],
+    )
+    def test_of_a_token_in_the_url_is_not_kept(self, query: str, echo: str) -> None:
+        ClientEndpointFactory(url=f"https://example.com/push?{query}")
+        assert self.kept(f"there is no /push for {echo} here") == "there is no /push for [redacted] here"
+
+    def test_of_an_ordinary_word_in_the_url_is_kept(self) -> None:
+        ClientEndpointFactory(url="https://example.com/push?source=loyalty&v=2")
+        assert self.kept("no source loyalty in version 2") == "no source loyalty in version 2"
+
     def kept(self, answer: str) -> str:
         UserProfileFactory()
         deliver(status(403, answer.encode()))
@@ -100,6 +120,7 @@ def test_a_request_without_credentials_has_nothing_to_hide() -> None:
 
 
 def test_credentials_do_not_show_while_they_are_compared() -> None:
+    assert repr(secrets_of(Request("https://example.com/?t=T0PSECRET", {"x-api-key": KEY}, b""))) == "(***, ***)"
     assert repr(headers.credentials_in({"x-api-key": KEY})) == "(***,)"
     assert repr(headers.credentials_in({"Authorization": "Basic dGVzdDpwYXNz"})) == "(***, ***)"
 
