@@ -21,7 +21,7 @@ class Progress:
         self._quiet = verbosity == 0 or total == 0
         self._bar: Any = None
         if not self._quiet and stream.isatty():
-            self._bar = tqdm(total=total, unit=f" {what}", file=stream)
+            self._bar = tqdm(total=total, unit=f" {what}", file=_AsItIs(stream))
 
     def __enter__(self) -> Progress:
         return self
@@ -38,3 +38,16 @@ class Progress:
         elif not self._quiet and self.done * 10 // self.total > self._tenth:
             self._tenth = self.done * 10 // self.total
             self.stream.write(f"{self.done:,} of {self.total:,} {self.what}")
+
+
+class _AsItIs:
+    """A command's stderr as a bar needs it: Django would end each step of it with a new line and paint it red."""
+
+    def __init__(self, stream: OutputWrapper) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        self._stream.write(text, style_func=str, ending="")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -130,6 +130,16 @@ def test_with_debug_on_it_does_not_keep_the_text_of_all_its_statements(two, endp
     reset_queries()
 
 
+def test_progress_is_one_bar_in_one_line_on_a_terminal(two, at):
+    err = Terminal()
+    with at(2027, 2, 1):
+        call_command("live_push_tiers", "--batch-size", "1", stdout=StringIO(), stderr=err, force_color=True)
+    bar = err.getvalue()
+    assert "100%" in bar
+    # Each step goes over the one before it, in the terminal's own colour.
+    assert (bar.count("\n"), bar.count("\x1b[")) == (1, 0)
+
+
 def test_it_can_be_silent(two, at):
     with at(2027, 2, 1):
         assert run("--verbosity", "0") == ("", "")
