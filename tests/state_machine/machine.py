@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from itertools import count
@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from live_push import conf
 from live_push.delivery import retry
-from live_push.models import ClientEndpoint, Delivery, EndpointHealth, Ordering, UserProfile
+from live_push.models import ClientEndpoint, Delivery, DeliveryStatus, EndpointHealth, Ordering, UserProfile
 from live_push.models.clock import db_now, stopped
-from live_push.outbox import reopen, resend
+from live_push.outbox import prune, reopen, resend, withdraw
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START
 
@@ -37,7 +37,9 @@ some = st.integers(0, 11)
 statement = st.integers(1, 30)
 worker = st.sampled_from(WORKERS)
 answers = st.sampled_from(["ok", "ok", "ok", *ANSWERS])
-interruptions = st.sampled_from(["turn", "keep house", "save", "disable", "enable", "redeliver", "delete"])
+interruptions = st.sampled_from(
+    ["turn", "keep house", "save", "disable", "enable", "redeliver", "delete", "resend", "withdraw", "prune"]
+)
 
 
 class Outbox(RuleBasedStateMachine):
@@ -52,6 +54,7 @@ class Outbox(RuleBasedStateMachine):
         self.workers = {alias: PlayedWorker(alias, self.wire) for alias in WORKERS}
         self.cities = 0
         self.caps: dict[int, int] = {}
+        self.policies: dict[int, retry.Policy] = {}
         self.members: list[int] = []
         self.long_transaction = ExitStack()
         self._clock = ExitStack()
@@ -179,6 +182,9 @@ class Outbox(RuleBasedStateMachine):
             "disable": lambda: self._switch(one, False),
             "enable": lambda: self._switch(one, True),
             "redeliver": self._redeliver,
+            "resend": lambda: self._resend(one, None),
+            "withdraw": lambda: self._withdraw(one),
+            "prune": lambda: self._prune(bodies=False),
         }
         with at_statement(alias, number, actions[what]):
             self._guarded(alias, self.workers[alias].turn)
@@ -239,8 +245,15 @@ class Outbox(RuleBasedStateMachine):
     @precondition(lambda self: self.members)
     @rule(one=some, later=st.booleans())
     def resend(self, one: int, later: bool) -> None:
-        due_at = db_now(OPERATOR) + timedelta(minutes=30) if later else None
-        self._guarded(OPERATOR, lambda: resend.record([_one_of(self.members, one)], using=OPERATOR, due_at=due_at))
+        self._resend(one, db_now(OPERATOR) + timedelta(minutes=30) if later else None)
+
+    @rule(one=some)
+    def withdraw(self, one: int) -> None:
+        self._withdraw(one)
+
+    @rule(bodies=st.booleans())
+    def prune(self, bodies: bool) -> None:
+        self._prune(bodies=bodies)
 
     @rule(one=some, ordering=st.sampled_from(Ordering.values))
     def change_the_ordering(self, one: int, ordering: str) -> None:
@@ -255,11 +268,12 @@ class Outbox(RuleBasedStateMachine):
         promises.no_pair_has_two_in_flight(self.wire)
         promises.the_cap_holds(self.wire, self.caps)
         promises.clients_never_saw_older_after_newer(self.wire)
-        policies = {
+        # Kept, because what was pruned had to keep to its policy too.
+        self.policies |= {
             row.pk: retry.policy(row.endpoint.retry_policy, conf.current().RETRY_POLICIES)
             for row in Delivery.objects.select_related("endpoint")
         }
-        promises.attempts_stay_within_the_schedule(self.wire, policies)
+        promises.attempts_stay_within_the_schedule(self.wire, self.policies)
 
     def teardown(self) -> None:
         try:
@@ -375,6 +389,33 @@ class Outbox(RuleBasedStateMachine):
     def _redeliver(self) -> None:
         ids = list(Delivery.objects.values_list("pk", flat=True))
         self._guarded(OPERATOR, lambda: reopen.redeliver(ids, using=OPERATOR))
+
+    def _resend(self, number: int, due_at: datetime | None) -> None:
+        one = _one_of(self.members, number)
+        self._guarded(OPERATOR, lambda: resend.record([one], using=OPERATOR, due_at=due_at))
+
+    def _withdraw(self, number: int) -> None:
+        waiting = list(Delivery.objects.filter(status=DeliveryStatus.PENDING, profile__isnull=False).order_by("pk"))
+        if waiting:
+            row = _one_of(waiting, number)
+            self._guarded(OPERATOR, lambda: self._note_withdrawn(row))
+
+    def _note_withdrawn(self, row: Delivery) -> None:
+        state = UserProfile.objects.values_list("changed_sequence", flat=True).get(pk=row.profile_id)
+        if withdraw.cancel([row.pk], using=OPERATOR):
+            self.wire.withdrawn[row.endpoint_id, row.profile_id or 0] = state
+
+    def _prune(self, *, bodies: bool) -> None:
+        """All that is over, but for failures: they are how operators see what is missing."""
+        soon = db_now(OPERATOR) + timedelta(seconds=1)
+        runs: list[Iterator[Any]] = [
+            prune.delete_ended(soon, over, using=OPERATOR)
+            for over in (DeliveryStatus.SUCCEEDED, DeliveryStatus.CANCELLED)
+        ]
+        if bodies:
+            runs.append(prune.drop_bodies(dict.fromkeys(DeliveryStatus, soon), using=OPERATOR))
+        for run in runs:
+            self._guarded(OPERATOR, lambda run=run: list(run))
 
 
 class _RollBack(Exception):  # noqa: N818  (it takes a transaction back, and is no error)

@@ -71,6 +71,10 @@ class Wire:
     flights: list[Flight] = field(default_factory=list)
     accepted: dict[Pair, list[Accepted]] = field(default_factory=dict)
     starts: dict[tuple[int, datetime], list[datetime]] = field(default_factory=dict)
+    known: set[tuple[int, int]] = field(default_factory=set)
+    """Attempts whose acceptance was written down here, pruned or not."""
+    withdrawn: dict[Pair, int] = field(default_factory=dict)
+    """What an operator cancelled: the state of that moment."""
 
     def start(self, flight: Flight) -> None:
         """A worker dials."""
