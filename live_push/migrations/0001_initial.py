@@ -101,7 +101,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('position', models.BigIntegerField()),
                 ('status', models.CharField(choices=[('pending', 'pending'), ('sending', 'sending'), ('succeeded', 'succeeded'), ('failed', 'failed'), ('cancelled', 'cancelled')], default='pending', max_length=10)),
-                ('reason', models.CharField(blank=True, choices=[('', ''), ('exhausted', 'the retry schedule ended'), ('gone', 'the endpoint answered 410 Gone'), ('too_large', 'the endpoint answered 413 Content Too Large'), ('stalled', 'its worker died on it five times'), ('payload', 'the payload could not be built'), ('superseded', 'a newer state made it pointless'), ('erased', 'the member was deleted'), ('withdrawn', 'an operator cancelled it')], default='', max_length=12)),
+                ('reason', models.CharField(blank=True, choices=[('', ''), ('exhausted', 'the retry schedule ended'), ('gone', 'the endpoint answered 410 Gone'), ('too_large', 'the endpoint answered 413 Content Too Large'), ('stalled', 'sent alone, its worker died five times'), ('payload', 'the payload could not be built'), ('superseded', 'a newer state made it pointless'), ('erased', 'the member was deleted'), ('withdrawn', 'an operator cancelled it')], default='', max_length=12)),
                 ('priority', models.PositiveSmallIntegerField(choices=[(0, 'live update'), (1, 'retry'), (2, 'resend')], default=0)),
                 ('next_attempt_at', models.DateTimeField(blank=True, null=True)),
                 ('claims_made', models.PositiveIntegerField(default=0)),

@@ -48,7 +48,7 @@ class DeliveryReason(models.TextChoices):
     EXHAUSTED = "exhausted", _("the retry schedule ended")
     GONE = "gone", _("the endpoint answered 410 Gone")
     TOO_LARGE = "too_large", _("the endpoint answered 413 Content Too Large")
-    STALLED = "stalled", _("its worker died on it five times")
+    STALLED = "stalled", _("sent alone, its worker died five times")
     PAYLOAD = "payload", _("the payload could not be built")
     SUPERSEDED = "superseded", _("a newer state made it pointless")
     ERASED = "erased", _("the member was deleted")

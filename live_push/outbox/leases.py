@@ -25,8 +25,8 @@ from .compiled import IDS, MOMENT, OTHER_MOMENT, TOKEN, Compiled
 
 logger = logging.getLogger("live_push.outbox")
 
-STALLS_AT_MOST = 5
-"""A delivery whose worker died on it so often is given up: it may be what kills them."""
+LONE_STALLS_AT_MOST = 5
+"""A delivery whose worker died on it so often, with nothing else under way, is given up: it is what kills them."""
 
 
 def start(deliveries: Sequence[Delivery], *, using: str) -> list[Delivery]:
@@ -110,7 +110,7 @@ def release_stalled(*, using: str, dice: Callable[[], float], at_most: int = 100
     """Take deliveries from workers that died: their lease is over.
 
     One that was dialled has made an attempt, which failed with ``lease_lost``; its next time comes from the retry
-    policy, and it is claimed alone from then on. One that was not dialled is simply due again. Five stalls end it.
+    policy, and it is claimed alone from then on. One that was not dialled is simply due again. Five lone stalls end it.
     """
     now = db_now(using)
     stalled = Delivery.objects.using(using).filter(leased_until__lt=now, status=DeliveryStatus.SENDING)
@@ -135,7 +135,8 @@ def _release(delivery: Delivery, now: datetime, dice: Callable[[], float], *, us
         policy=delivery.endpoint.policy,
         dice=dice,
     )
-    over = decision.wait_seconds is None or delivery.stalls + 1 >= STALLS_AT_MOST
+    # The first one says little: whatever else its worker had under way stalled too.
+    over = decision.wait_seconds is None or delivery.stalls >= LONE_STALLS_AT_MOST
     rows = own.update(
         status=DeliveryStatus.FAILED if over else DeliveryStatus.PENDING,
         reason=(DeliveryReason.EXHAUSTED if decision.wait_seconds is None else DeliveryReason.STALLED) if over else "",

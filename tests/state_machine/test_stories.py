@@ -213,10 +213,10 @@ class TestAFailureWithoutAVerdictIsToldToo:
         stage.first.turn()
         assert told == [("exhausted", None)]
 
-    def test_of_a_delivery_that_killed_five_workers(self, stage: Stage, told: list[Any]) -> None:
+    def test_of_a_delivery_that_killed_five_workers_alone(self, stage: Stage, told: list[Any]) -> None:
         ClientEndpointFactory()
         UserProfileFactory()
-        Delivery.objects.update(stalls=4)
+        Delivery.objects.update(stalls=5)
         stage.first.turn()
         with after(61):
             stage.second.keep_house()
