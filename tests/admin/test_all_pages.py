@@ -40,6 +40,11 @@ def test_no_page_hands_out_a_file(boss: Client) -> None:
         assert (headers["Content-Type"], headers.get("Content-Disposition")) == ("text/html; charset=utf-8", None), name
 
 
+def test_every_page_has_one_title(boss: Client) -> None:
+    for name, address in all_pages().items():
+        assert len(re.findall(r"<h1(?! id=.site-name)", boss.get(address).content.decode())) == 1, name
+
+
 def test_every_page_wears_our_styles(boss: Client) -> None:
     for name, address in all_pages().items():
         assert 'href="/static/live_push/live_push.css"' in boss.get(address).content.decode(), name

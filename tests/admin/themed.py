@@ -6,6 +6,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from django.utils.html import escape
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
 from live_push import models
@@ -31,4 +32,7 @@ def test_themed_pages_wear_the_styles_of_the_theme_and_ours(boss: Client) -> Non
         assert "unfold/css/styles.css" in page, name
         assert any(template.name == "unfold/layouts/skeleton.html" for template in response.templates), name
         assert "live_push/live_push.css" in page, name
+        # Pages of our own: the theme shows no title of theirs.
+        if "once" in response.context:
+            assert f'<h1 class="lp-title">{escape(response.context["title"])}</h1>' in page, name
     assert LogEntry.objects.count() == 0
