@@ -75,10 +75,25 @@ ROOMS = (
 )
 
 # Who may talk to the network, and with what. The rest of the house has no business with these modules.
-NETWORK = ("requests", "urllib3", "http", "socket", "ssl", "asyncio", "ftplib", "smtplib", "selectors", "select")
+NETWORK = (
+    "requests",
+    "urllib3",
+    "aiohttp",
+    "http",
+    "socket",
+    "ssl",
+    "asyncio",
+    "ftplib",
+    "smtplib",
+    "selectors",
+    "select",
+)
 TALKERS = {
     "delivery.transport",
     "delivery.address_guard",
+    "delivery.aiohttp_connection",
+    "delivery.aiohttp_transport",
+    "delivery.conditions",
     "delivery.dialling",
     "delivery.http_answer",
     "delivery.no_answer",

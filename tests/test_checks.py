@@ -77,6 +77,20 @@ def test_an_http_client_without_them_is_an_error(monkeypatch: pytest.MonkeyPatch
     assert (message.id, "_new_conn" in message.msg) == ("live_push.E004", True)
 
 
+@pytest.mark.parametrize("path", ["shop.of.nobody.Transport", "tests.support.ScriptedTransport", 5, "x"])
+def test_a_transport_that_is_not_ours_has_no_seams_of_ours(path: object) -> None:
+    with override_settings(LIVE_PUSH={"TRANSPORT": path}):
+        assert checks.http_client_has_its_seams(None) == []
+
+
+def test_the_transport_in_force_is_the_one_whose_client_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("aiohttp.BaseConnector._create_connection")
+    with override_settings(LIVE_PUSH={"TRANSPORT": "live_push.delivery.aiohttp_transport.AiohttpTransport"}):
+        (message,) = checks.http_client_has_its_seams(None)
+    assert "BaseConnector._create_connection" in message.msg
+    assert checks.http_client_has_its_seams(None) == []
+
+
 class SplittingRouter:
     """Puts the log elsewhere, as a host might think is a good idea."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from live_push.exceptions import DestinationRefused
@@ -43,19 +46,33 @@ class AddressGuard:
         internal address among others is an attack or a mistake, and either way not ours to pick from. Raises
         :class:`~live_push.delivery.no_answer.NoAnswer` where there is no answer within ``seconds``.
         """
-        try:
+        with _faults_told():
             found = resolver().lookup(host, port, seconds)
-        except TimeoutError:
-            raise NoAnswer(ErrorCode.DNS_TIMEOUT, "The name lookup took too long.") from None
-        except OSError as error:
-            raise while_looking_up(error) from None
-        except UnicodeError:
-            raise NoAnswer(ErrorCode.DNS_FAILED, "The host name is not a valid name.") from None
+        return self._judged(found)
+
+    async def resolve_async(self, host: str, port: int) -> list[Destination]:
+        """The same without a thread that waits; whoever awaits it sets the time."""
+        with _faults_told():
+            # Shielded, because others may wait for the same answer.
+            found = await asyncio.shield(asyncio.wrap_future(resolver().begin(host, port)))
+        return self._judged(found)
+
+    def _judged(self, found: list[Destination]) -> list[Destination]:
         if not found:
             raise NoAnswer(ErrorCode.DNS_FAILED, "The host name has no address.")
         if not all(self.judge(_address(destination)) for destination in found):
             raise DestinationRefused("The destination is not a public address.")
         return list(dict.fromkeys(found))
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise while_looking_up(error) from None
+    except UnicodeError:
+        raise NoAnswer(ErrorCode.DNS_FAILED, "The host name is not a valid name.") from None
 
 
 def _address(destination: Destination) -> str:

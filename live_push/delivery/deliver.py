@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -23,8 +23,8 @@ from live_push.fields import UnreadableBytes
 from live_push.models import ClientEndpoint, Delivery, Push
 from live_push.outbox import resend
 
+from .request import Request, ThreadlessTransport, Transport
 from .result import ErrorCode, Result
-from .transport import Request, Transport
 
 logger = logging.getLogger("live_push.delivery")
 
@@ -142,8 +142,20 @@ def secrets_of(request: Request) -> tuple[str, ...]:
 def send(prepared: Prepared, transport: Transport) -> Outcome:
     """Make the attempt. No database here."""
     if prepared.request is None:
-        return Outcome(prepared, prepared.refused or Result(error_code=ErrorCode.UNEXPECTED))
+        return _unsent(prepared)
     return Outcome(prepared, transport.send(prepared.request))
+
+
+def begin(prepared: Prepared, transport: ThreadlessTransport, done: Callable[[Outcome], None]) -> None:
+    """Begin the attempt and return at once; ``done`` is called once, in whatever thread. No database here."""
+    if prepared.request is None:
+        done(_unsent(prepared))
+    else:
+        transport.begin(prepared.request, lambda result: done(Outcome(prepared, result)))
+
+
+def _unsent(prepared: Prepared) -> Outcome:
+    return Outcome(prepared, prepared.refused or Result(error_code=ErrorCode.UNEXPECTED))
 
 
 def _refused(delivery: Delivery, endpoint: ClientEndpoint, code: ErrorCode, sentence: str) -> Prepared:

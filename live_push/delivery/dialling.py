@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -46,5 +47,30 @@ def dial(destinations: Sequence[Destination], *, connect_seconds: float, deadlin
         else:
             # From here on the deadline alone counts.
             connection.settimeout(max(deadline.seconds_left, 0.001))
+            return connection
+    raise while_dialling(fault)
+
+
+async def dial_async(destinations: Sequence[Destination], *, connect_seconds: float) -> socket.socket:
+    """The same without a thread that waits; whoever awaits it sets the total time."""
+    loop = asyncio.get_running_loop()
+    fault: OSError = TimeoutError()
+    for family, sockaddr in destinations[:MOST_ADDRESSES]:
+        try:
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            fault = error
+            continue
+        try:
+            connection.setblocking(False)
+            async with asyncio.timeout(connect_seconds):
+                await loop.sock_connect(connection, sockaddr)
+        except OSError as error:
+            fault = error
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+        else:
             return connection
     raise while_dialling(fault)

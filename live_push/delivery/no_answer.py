@@ -5,14 +5,17 @@ An exception's own text never goes further than this: it may hold a header's val
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from http.client import RemoteDisconnected
 from typing import Final
 
-from live_push.exceptions import LivePushError
+from live_push.exceptions import DestinationRefused, EndpointUrlError, LivePushError
 
-from .result import ErrorCode
+from .result import ErrorCode, Result
+
+logger = logging.getLogger("live_push.delivery")
 
 
 class NoAnswer(LivePushError):  # noqa: N818  (it names the fact, as the public errors do)
@@ -49,6 +52,8 @@ _CERTIFICATE_DETAILS: Final = {
 
 def while_looking_up(error: OSError) -> NoAnswer:
     """The name could not be resolved."""
+    if isinstance(error, TimeoutError):
+        return NoAnswer(ErrorCode.DNS_TIMEOUT, "The name lookup took too long.")
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
         return NoAnswer(ErrorCode.DNS_FAILED, "The host name does not exist.")
     return NoAnswer(ErrorCode.DNS_FAILED, "The name lookup failed.")
@@ -76,3 +81,24 @@ def while_talking(error: Exception) -> NoAnswer:
     if isinstance(error, OSError | RemoteDisconnected):
         return NoAnswer(ErrorCode.RESET, "The connection was closed before an answer.")
     return NoAnswer(ErrorCode.PROTOCOL_ERROR, "The answer is not valid HTTP.")
+
+
+def told(error: Exception) -> tuple[Result, str]:
+    """What an attempt that ended in this error is to the log, and the error's kind where nobody foresaw it.
+
+    No text of an unforeseen one, no traceback: both may quote the URL or a header's value.
+    """
+    if isinstance(error, NoAnswer):
+        return Result(error_code=error.code, detail=error.detail), ""
+    if isinstance(error, EndpointUrlError):
+        return Result(error_code=ErrorCode.URL_REFUSED, detail=str(error)), ""
+    if isinstance(error, DestinationRefused):
+        return Result(error_code=ErrorCode.ADDRESS_REFUSED, detail=str(error)), ""
+    unforeseen = Result(error_code=ErrorCode.UNEXPECTED, detail="The attempt failed in an unforeseen way.")
+    return unforeseen, type(error).__qualname__
+
+
+def log_unforeseen(kind: str) -> None:
+    """Say which kind of error nobody foresaw; nothing, where the kind is empty."""
+    if kind:
+        logger.error("A push could not be sent: %s.", kind)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .result import Result
 
@@ -48,3 +48,11 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of idle connections."""
+
+
+@runtime_checkable
+class ThreadlessTransport(Transport, Protocol):
+    """A transport that needs no thread for each attempt: many may be under way at once."""
+
+    def begin(self, request: Request, done: Callable[[Result], None]) -> None:
+        """Begin one attempt and return at once; never raises. ``done`` is called once, in whatever thread."""

@@ -35,8 +35,16 @@ class Resolver:
     def lookup(self, host: str, port: int, seconds: float) -> list[Destination]:
         """All addresses of the host, in the resolver's order.
 
-        Raises :class:`TimeoutError` where they don't come within ``seconds``, or where too many lookups hang already,
-        else what ``getaddrinfo()`` raises: :class:`OSError` or, for a name that it can't encode, :class:`UnicodeError`.
+        Raises :class:`TimeoutError` where they don't come within ``seconds``, and what :meth:`begin` and its answer
+        raise.
+        """
+        return self.begin(host, port).result(timeout=seconds)
+
+    def begin(self, host: str, port: int) -> Future[list[Destination]]:
+        """The answer to come, which others may wait for too.
+
+        Raises :class:`TimeoutError` where too many lookups hang already; the answer raises what ``getaddrinfo()``
+        does: :class:`OSError` or, for a name that it can't encode, :class:`UnicodeError`.
         """
         with self._lock:
             answer = self._under_way.get((host, port))
@@ -47,7 +55,7 @@ class Resolver:
                 thread = threading.Thread(target=self._run, args=(host, port, answer), daemon=True)
                 thread.start()
                 self._under_way[host, port] = answer
-        return answer.result(timeout=seconds)
+        return answer
 
     def _run(self, host: str, port: int, answer: Future[list[Destination]]) -> None:
         try:

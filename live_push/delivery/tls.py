@@ -66,7 +66,9 @@ def _make(ca_bundle: str | None) -> ssl.SSLContext:
 
 def certificate_of(connection: object) -> Certificate | None:
     """The certificate that the other side of an encrypted connection presented, which was judged to be good."""
-    told: dict[str, Any] = (connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None) or {}
+    told: dict[str, Any] = {}
+    if isinstance(connection, ssl.SSLSocket | ssl.SSLObject):
+        told = connection.getpeercert() or {}
     if "notAfter" not in told:
         return None
     parts = dict(pair for group in told.get("issuer", ()) for pair in group)

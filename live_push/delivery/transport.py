@@ -15,7 +15,6 @@ import ssl
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from time import monotonic
 from typing import Any, Final
 
@@ -27,34 +26,22 @@ from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
-from live_push import conf, endpoint_url
-from live_push.exceptions import DestinationRefused, EndpointUrlError
+from live_push.exceptions import DestinationRefused
 
 from . import tls
 from .address_guard import AddressGuard
+from .conditions import HEADERS_OF_HTTP, MOST_AGE_SECONDS, MOST_IDLE_SECONDS, conditions
 from .dialling import dial
 from .http_answer import StrictResponse, read_body
-from .networks import parsed
-from .no_answer import NoAnswer, while_dialling, while_talking
+from .no_answer import NoAnswer, log_unforeseen, told, while_dialling, while_talking
 from .request import Request, Transport, Witness
-from .result import ErrorCode, Result
+from .result import Result
 from .watchdog import Deadline, watchdog
 
 __all__ = ["Request", "RequestsTransport", "Transport", "missing_seams"]
 
-logger = logging.getLogger("live_push.delivery")
-
 MOST_HOSTS: Final = 128
 MOST_CONNECTIONS_TO_A_HOST: Final = 1000
-
-HEADERS_OF_HTTP: Final = frozenset({"host", "content-length", "accept-encoding"})
-"""All that is added to a request's own headers."""
-
-# Many servers hang up after five idle seconds. Who sends at that very moment never learns whether the push was
-# processed; a new connection costs milliseconds.
-MOST_IDLE_SECONDS: Final = 4.0
-# So that even a busy connection follows a client that moves in DNS, and is judged again.
-MOST_AGE_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True)
@@ -98,19 +85,10 @@ class RequestsTransport:
         fault = ""
         try:
             result = self._send(request)
-        except NoAnswer as failure:
-            result = Result(error_code=failure.code, detail=failure.detail)
-        except EndpointUrlError as refusal:
-            result = Result(error_code=ErrorCode.URL_REFUSED, detail=str(refusal))
-        except DestinationRefused as refusal:
-            result = Result(error_code=ErrorCode.ADDRESS_REFUSED, detail=str(refusal))
         except Exception as error:  # noqa: BLE001  (an attempt must end in a result, whatever the libraries raise)
-            # No text, no traceback: both may quote the URL or a header's value. And nothing is logged while the error
-            # is in sight, because there are log handlers that show local variables.
-            fault = type(error).__qualname__
-            result = Result(error_code=ErrorCode.UNEXPECTED, detail="The attempt failed in an unforeseen way.")
-        if fault:
-            logger.error("A push could not be sent: %s.", fault)
+            result, fault = told(error)
+        # Not while the error is in sight, because there are log handlers that show local variables.
+        log_unforeseen(fault)
         return replace(result, duration_ms=round((monotonic() - started) * 1000))
 
     def close(self) -> None:
@@ -120,19 +98,15 @@ class RequestsTransport:
                 self._adapter[1].close()
 
     def _send(self, request: Request) -> Result:
-        settings = conf.current()
-        allowed, blocked = tuple(settings.ALLOWED_PRIVATE_NETWORKS), tuple(settings.EXTRA_BLOCKED_NETWORKS)
-        ports = None if settings.ALLOWED_PORTS is None else tuple(settings.ALLOWED_PORTS)
-        url = _checked(request.url, ports, allowed != ())
-        guard = _guard(allowed, blocked)
-        adapter = self._adapter_for(guard, tls.context(settings.CA_BUNDLE))
+        now = conditions(request.url)
+        adapter = self._adapter_for(now.guard, now.context)
         adapter.close_stale()
         names = HEADERS_OF_HTTP | {name.lower() for name in request.headers}
-        with watchdog().deadline(settings.TOTAL_TIMEOUT_SECONDS) as deadline:
-            attempt = _Attempt(guard, deadline, settings.CONNECT_TIMEOUT_SECONDS, names, request.witness)
+        with watchdog().deadline(now.total_seconds) as deadline:
+            attempt = _Attempt(now.guard, deadline, now.connect_seconds, names, request.witness)
             token = _attempt.set(attempt)
             try:
-                return adapter.post(url, request, settings.TOTAL_TIMEOUT_SECONDS)
+                return adapter.post(now.url, request, now.total_seconds)
             finally:
                 _attempt.reset(token)
 
@@ -296,20 +270,6 @@ class GuardedAdapter(HTTPAdapter):
         response.status_code, response.raw = resp.status, resp
         response.request, response.url = req, req.url
         return response
-
-
-@lru_cache(maxsize=1024)
-def _checked(url: str, ports: tuple[int, ...] | None, private_allowed: bool) -> str:
-    return endpoint_url.check(url, allowed_ports=ports, private_allowed=private_allowed)
-
-
-@lru_cache(maxsize=8)
-def _guard(allowed: tuple[str, ...], blocked: tuple[str, ...]) -> AddressGuard:
-    try:
-        return AddressGuard(parsed(allowed), parsed(blocked))
-    except ValueError:
-        logger.error("A network in LIVE_PUSH can't be read.")  # noqa: TRY400  (no traceback)
-        raise NoAnswer(ErrorCode.MISCONFIGURED, "A network in our settings can't be read.") from None
 
 
 def missing_seams() -> list[str]:

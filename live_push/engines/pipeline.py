@@ -1,7 +1,8 @@
 """One worker's work: claim, start, send, settle, over and over.
 
-A single thread owns the database connection and does all that touches it, in batches; a pool of threads does nothing
-but talk to clients. So a slow client costs a thread, never a transaction.
+A single thread owns the database connection and does all that touches it, in batches; a pool of threads, or one with an
+event loop where the transport has one, does nothing but talk to clients. So a slow client costs a thread, never a
+transaction.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from live_push.delivery.deliver import Outcome, Prepared, draw_bodies, prepare, send
+from live_push.delivery.deliver import Outcome, Prepared, begin, draw_bodies, prepare, send
+from live_push.delivery.request import ThreadlessTransport, Transport
 from live_push.delivery.result import ErrorCode, Result
 from live_push.delivery.settle import settle
-from live_push.delivery.transport import Transport
 from live_push.models import ClientEndpoint, Delivery
 from live_push.outbox import leases
 from live_push.outbox.active import active_endpoints
@@ -86,6 +87,7 @@ class Pipeline:
     ) -> None:
         self.using, self.name, self.threads, self.only, self.window = using, name, threads, only, window
         self.transport, self.dice, self.monotonic = transport, dice, monotonic
+        self._threadless = transport if isinstance(transport, ThreadlessTransport) else None
         self.workers = 1
         self.settled = 0
         self.something_happened = threading.Event()
@@ -247,7 +249,7 @@ class Pipeline:
         for delivery in able:
             if id(delivery) in started:
                 self._lanes[delivery.endpoint_id].in_flight += 1
-                self._pool.submit(self._attempt, prepare(delivery, endpoints[delivery.endpoint_id]))
+                self._begin(prepare(delivery, endpoints[delivery.endpoint_id]))
 
     def _able_endpoints(self, ids: set[int]) -> dict[int, ClientEndpoint]:
         """Those that are still active and whose secrets can still be read, by id: a claim may be minutes old."""
@@ -274,6 +276,12 @@ class Pipeline:
                     progress = True
         return chosen
 
+    def _begin(self, prepared: Prepared) -> None:
+        if self._threadless is not None:
+            begin(prepared, self._threadless, self._bring)
+        else:
+            self._pool.submit(self._attempt, prepared)
+
     def _attempt(self, prepared: Prepared) -> None:
         fault = None
         try:
@@ -285,6 +293,9 @@ class Pipeline:
             fault = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
         if fault is not None:
             logger.error("The transport raised %s on delivery %s:\n%s", fault[0], prepared.delivery.pk, fault[1])
+        self._bring(outcome)
+
+    def _bring(self, outcome: Outcome) -> None:
         self._outcomes.put(outcome)
         self.something_happened.set()
 

@@ -31,6 +31,7 @@ def main() -> int:
     )
     parser.add_argument("--broker", default="redis://127.0.0.1:6379/5", help="For Celery (default: %(default)s).")
     parser.add_argument("--disturb", default="", help="A command run three times, such as a restart of the database.")
+    parser.add_argument("--fast", action="store_true", help="Send with the transport of the extra 'fast'.")
     options = parser.parse_args()
     engines = tuple(options.engine or ["worker"])
     plan = Plan(
@@ -43,6 +44,7 @@ def main() -> int:
         engines=engines,
         broker=options.broker if "celery" in engines else "",
         disturb=options.disturb,
+        transport="aiohttp_transport.AiohttpTransport" if options.fast else Plan.transport,
     )
     runner = DiscoverRunner(verbosity=0, interactive=False)
     databases = runner.setup_databases()

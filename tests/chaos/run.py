@@ -40,6 +40,8 @@ class Plan:
     broker: str = ""
     disturb: str = ""
     """A command of the shell that disturbs everybody, such as one that restarts the database; run three times."""
+    transport: str = "transport.RequestsTransport"
+    """Whose module is in ``live_push.delivery``."""
 
 
 @dataclass
@@ -146,6 +148,7 @@ class _House:
                 {
                     **settings,
                     "ENGINE": engines[plan.engines[-1]],
+                    "TRANSPORT": f"live_push.delivery.{plan.transport}",
                     "TOTAL_TIMEOUT_SECONDS": 1,
                     "CONNECT_TIMEOUT_SECONDS": 1,
                     "RETRY_POLICIES": {"quick": [0.5] * 2000},

@@ -9,8 +9,9 @@ from .run import Plan, report, run
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_killed_workers_and_a_moody_client_lose_nothing() -> None:
-    figures = run(Plan())
+@pytest.mark.parametrize("transport", ["transport.RequestsTransport", "aiohttp_transport.AiohttpTransport"])
+def test_killed_workers_and_a_moody_client_lose_nothing(transport: str) -> None:
+    figures = run(Plan(transport=transport))
     report(figures)
     assert figures.is_kept
     assert figures.kills == figures.plan.kills

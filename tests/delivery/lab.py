@@ -12,14 +12,22 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from live_push.delivery.aiohttp_transport import AiohttpTransport
+from live_push.delivery.request import Request, Transport
 from live_push.delivery.result import Result
-from live_push.delivery.transport import Request, RequestsTransport
+from live_push.delivery.transport import RequestsTransport
 from live_push.https_server import EndpointServer
 from tests.faults import TcpServer, tcp_server
 
 # Linux answers on all of 127.0.0.0/8. What a test lets through plays the internet; the rest plays our own network.
 OUTSIDE = "127.0.0.2"
 INSIDE = "127.0.0.1"
+
+KINDS = {"requests": RequestsTransport, "aiohttp": AiohttpTransport}
+"""Our transports."""
+
+EACH_TRANSPORT = pytest.mark.parametrize("lab", KINDS, indirect=True)
+"""For tests of what any transport of ours must do."""
 
 _observers: list[list[Any]] = []
 
@@ -73,11 +81,11 @@ class Dns:
 class Lab:
     """What a test of the transport works with; it cleans up after itself."""
 
-    def __init__(self, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, transport: Transport) -> None:
         self.monkeypatch = monkeypatch
         self.dns = Dns()
         monkeypatch.setattr(socket, "getaddrinfo", self.dns)
-        self.transport = RequestsTransport()
+        self.transport: Any = transport
         stack.callback(self._close)
         self._stack = stack
         self._settings: dict[str, Any] = {}

@@ -16,11 +16,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from live_push.certificate_authority import CertificateAuthority
 from live_push.delivery.result import Result
 from live_push.https_server import Answer, EndpointServer, Reset
 from tests import faults
-from tests.faults import Drip, Flood, Raw
+from tests.faults import Drip, Flood, Raw, sequence
 
 from .lab import INSIDE, OUTSIDE, Lab, dialled
 
@@ -184,6 +186,17 @@ def instruments_add_nothing(lab: Lab) -> None:
         self.putheader(b"Baggage", b"sentry-public_key=hunter2")
 
     lab.monkeypatch.setattr(http.client.HTTPConnection, "putrequest", putrequest)
+    begin = aiohttp.ClientSession.__init__
+
+    async def add(session: Any, context: Any, request: Any) -> None:
+        request.headers["sentry-trace"] = "0123"
+
+    def init(self: Any, **options: Any) -> None:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(add)
+        begin(self, **options, trace_configs=[trace])
+
+    lab.monkeypatch.setattr(aiohttp.ClientSession, "__init__", init)
     server = lab.server()
     assert lab.send(server.url, headers={"x-api-key": "k"}).status_code == 200
     assert set(server.received[0].headers) == {"host", "content-length", "accept-encoding", "x-api-key"}
@@ -231,6 +244,13 @@ def what_surrounds_the_body_is_read_up_to_its_limit(lab: Lab) -> None:
 def headers_are_read_up_to_their_limit(lab: Lab) -> None:
     server = lab.server()
     server.script([Raw(b"HTTP/1.1 200 OK\r\n" + (b"x: " + b"y" * 4000 + b"\r\n") * 90 + b"\r\n")])
+    assert lab.send(server.url).error_code == "protocol_error"
+
+
+@oracle
+def interim_answers_are_read_up_to_their_limit(lab: Lab) -> None:
+    server = lab.server()
+    server.script([sequence(Raw(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50_000, "keep"), Answer(200))])
     assert lab.send(server.url).error_code == "protocol_error"
 
 

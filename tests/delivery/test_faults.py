@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from live_push.certificate_authority import CertificateAuthority, server_context
+from live_push.delivery.transport import RequestsTransport
 from live_push.https_server import Behaviour, Exchange, Reset
 from tests import faults
 from tests.faults import Drip, Flood, Raw
 
-from .lab import Lab
+from .lab import EACH_TRANSPORT, Lab
 
-pytestmark = pytest.mark.allow_hosts(["127.0.0.0/8"])
+pytestmark = [pytest.mark.allow_hosts(["127.0.0.0/8"]), EACH_TRANSPORT]
 
 # Long enough for a handshake on a busy machine, short enough for a test.
 TOTAL_SECONDS = 0.4
@@ -38,7 +39,7 @@ NO_ANSWER = [
     pytest.param(faults.silence, "timeout", id="it-never-answers"),
     pytest.param(faults.hang_up, "reset", id="it-hangs-up"),
     pytest.param(Reset(), "reset", id="it-resets"),
-    pytest.param(Drip(b"", b"H"), "timeout", id="the-status-line-drips"),
+    pytest.param(Drip(b"HTTP/1.1 200 O", b"K"), "timeout", id="the-status-line-drips"),
     pytest.param(Drip(OK, b"x"), "timeout", id="a-header-drips"),
     pytest.param(Drip(OK, b"x: y\r\n"), "timeout", id="headers-drip"),
     pytest.param(Drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "timeout", id="interim-answers-drip"),
@@ -78,7 +79,7 @@ BODY_FAULTS = [
     pytest.param(Raw(chunked(b"3\r\nabc\r\n")), 3, id="chunks-are-cut"),
     pytest.param(Raw(chunked(b"a\r\nabc")), 3, id="a-chunk-is-cut"),
     pytest.param(Raw(chunked(b"xyz\r\nabc")), 0, id="a-chunk-size-is-no-number"),
-    pytest.param(Raw(chunked(b"-3\r\nabc")), 3, id="a-chunk-size-is-negative"),
+    pytest.param(Raw(chunked(b"-3\r\n")), 0, id="a-chunk-size-is-negative"),
     pytest.param(Flood(chunked(b""), b"0" * 8192), 0, id="an-endless-chunk-size"),
     pytest.param(Flood(OK + b"\r\n", b"x" * 8192), 65536, id="an-endless-body"),
     pytest.param(Flood(OK + b"Content-Length: 99999999\r\n\r\n", b"x" * 8192), 65536, id="a-huge-body"),
@@ -101,6 +102,12 @@ WHOLE_BODIES = [
         Raw(chunked(b"10000\r\n" + b"x" * 65536 + b"\r\n0\r\n\r\n")), b"x" * 65536, id="just-64-kib-in-chunks"
     ),
     pytest.param(Raw(chunked(b"3;a=b\r\nabc\r\n0\r\nx: y\r\n\r\n")), b"abc", id="chunk-extension-and-trailer"),
+    pytest.param(Raw(b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-status-without-a-phrase"),
+    pytest.param(Raw(b"HTTP/1.1 200 OK\nContent-Length: 3\n\nabc"), b"abc", id="bare-newlines"),
+]
+
+# Complete, but not well-formed: what they mean is for the reader to say.
+MALFORMED = [
     pytest.param(Raw(OK + b"Content-Length: 3, 3\r\n\r\nabc"), b"abc", id="a-length-twice-in-one-header"),
     pytest.param(Raw(OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-length-in-two-headers"),
     pytest.param(Raw(OK + b"Content-Length: 3\r\nContent-Length: 9\r\n\r\nabc"), b"abc", id="two-lengths"),
@@ -114,8 +121,6 @@ WHOLE_BODIES = [
     ),
     pytest.param(Raw(OK + b"no colon\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-header-without-a-colon"),
     pytest.param(Raw(OK + b"x: \xff\x00\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-header-of-odd-bytes"),
-    pytest.param(Raw(b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-status-without-a-phrase"),
-    pytest.param(Raw(b"HTTP/1.1 200 OK\nContent-Length: 3\n\nabc"), b"abc", id="bare-newlines"),
 ]
 
 
@@ -130,7 +135,7 @@ def attempt(lab: Lab, behaviour: Behaviour, total: float) -> Any:
 
 @pytest.mark.parametrize(("behaviour", "code"), NO_ANSWER)
 def test_without_a_complete_header_block_there_is_no_status(lab: Lab, behaviour: Behaviour, code: str) -> None:
-    result = attempt(lab, behaviour, TOTAL_SECONDS / 2 if code == "timeout" else 10)
+    result = attempt(lab, behaviour, TOTAL_SECONDS if code == "timeout" else 10)
     assert (result.status_code, result.error_code) == (None, code)
     assert (result.body, result.body_complete, result.retry_after) == (b"", False, None)
     assert result.detail.endswith(".")
@@ -142,13 +147,26 @@ def test_with_one_the_status_counts_whatever_the_body_does(lab: Lab, behaviour: 
     result = attempt(lab, behaviour, TOTAL_SECONDS if never_ends else 10)
     assert (result.status_code, result.error_code, result.body_complete) == (200, "", False)
     assert min(at_least, 1) <= len(result.body) <= 65536
-    assert len(result.body) == at_least or isinstance(behaviour, Drip)
+    # How much of a drip was read when it was cut off is chance; and of a flood, where reading and parsing take turns.
+    takes_turns = not isinstance(lab.transport, RequestsTransport)
+    assert len(result.body) == at_least or isinstance(behaviour, Drip) or (takes_turns and isinstance(behaviour, Flood))
 
 
 @pytest.mark.parametrize(("behaviour", "body"), WHOLE_BODIES)
 def test_odd_but_whole_answers_are_read(lab: Lab, behaviour: Behaviour, body: bytes) -> None:
     result = attempt(lab, behaviour, 10)
     assert (result.status_code, result.body, result.body_complete) == (200, body, True)
+
+
+@pytest.mark.parametrize(("behaviour", "body"), MALFORMED)
+def test_a_malformed_header_block_is_forgiven_by_one_transport_and_no_answer_to_the_other(
+    lab: Lab, behaviour: Behaviour, body: bytes
+) -> None:
+    result = attempt(lab, behaviour, 10)
+    if isinstance(lab.transport, RequestsTransport):
+        assert (result.status_code, result.body, result.body_complete) == (200, body, True)
+    else:
+        assert (result.status_code, result.error_code) == (None, "protocol_error")
 
 
 @pytest.mark.parametrize(("head", "wave"), AROUND_THE_BODY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import ssl
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from live_push.delivery.resolver import resolver
 from live_push.delivery.watchdog import Deadline
 
 from . import oracles
-from .lab import Lab
+from .lab import EACH_TRANSPORT, Lab
 from .oracles import ORACLES, Oracle
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.0/8"])
@@ -221,7 +222,7 @@ def errors_are_logged_in_full(patch: pytest.MonkeyPatch) -> None:
         try:
             return original(self, request)
         except Exception:
-            transport.logger.exception("A push could not be sent.")
+            logging.getLogger("live_push.delivery").exception("A push could not be sent.")
             raise
 
     patch.setattr(transport.RequestsTransport, "_send", send)
@@ -251,6 +252,7 @@ REGISTER: list[tuple[Mutant, Oracle]] = [
     (there_is_no_clock, oracles.a_handshake_ends_in_time),
     (answers_have_no_limit, oracles.an_answer_is_read_up_to_its_limit),
     (headers_have_no_limit, oracles.headers_are_read_up_to_their_limit),
+    (headers_have_no_limit, oracles.interim_answers_are_read_up_to_their_limit),
     (framing_has_no_limit, oracles.what_surrounds_the_body_is_read_up_to_its_limit),
     (answers_are_unpacked, oracles.a_packed_answer_stays_packed),
     (the_standard_library_reads_the_headers, oracles.a_cut_header_block_is_no_answer),
@@ -262,6 +264,7 @@ REGISTER: list[tuple[Mutant, Oracle]] = [
 ]
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize("promise", ORACLES, ids=lambda promise: promise.__name__)
 def test_the_promise_holds(lab: Lab, promise: Oracle) -> None:
     promise(lab)

@@ -15,7 +15,6 @@ from live_push.contract.payload import ProfilePayload
 from live_push.delivery import test_push
 from live_push.delivery.request import Request
 from live_push.delivery.result import Result
-from live_push.delivery.transport import RequestsTransport
 from live_push.engines.base import run_once
 from live_push.exceptions import PayloadError
 from live_push.https_server import Answer, EndpointServer, Reset
@@ -23,7 +22,11 @@ from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, 
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, ScriptedTransport, status
 
+from .lab import KINDS
+
 pytestmark = pytest.mark.django_db(transaction=True)
+
+EACH_KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def sent(endpoint: ClientEndpoint, result: Result = OK, **options: Any) -> test_push.Answered:
@@ -59,10 +62,11 @@ def test_a_member_whose_payload_can_not_be_built_is_told_with_the_cause() -> Non
         sent(ClientEndpointFactory(), profile=profile)
 
 
-def test_it_reaches_a_paused_endpoint_over_the_real_transport() -> None:
+@EACH_KIND
+def test_it_reaches_a_paused_endpoint_over_the_real_transport(kind: type[Any]) -> None:
     with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
         endpoint = ClientEndpointFactory(url=server.url, is_active=False, basic=True)
-        transport = RequestsTransport()
+        transport = kind()
         answered = test_push.send(endpoint, test_push.compose(endpoint, at=START), transport)
         transport.close()
         (received,) = server.received
@@ -76,11 +80,14 @@ def test_it_reaches_a_paused_endpoint_over_the_real_transport() -> None:
     ("behaviour", "error_code"),
     [pytest.param(Answer(200), "", id="an answer"), pytest.param(Reset(), "reset", id="none after the handshake")],
 )
-def test_it_tells_who_issued_the_certificate_and_until_when_it_is_valid(behaviour: Any, error_code: str) -> None:
+@EACH_KIND
+def test_it_tells_who_issued_the_certificate_and_until_when_it_is_valid(
+    kind: type[Any], behaviour: Any, error_code: str
+) -> None:
     with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
         server.behave(behaviour)
         endpoint = ClientEndpointFactory(url=server.url)
-        transport = RequestsTransport()
+        transport = kind()
         answered = test_push.send(endpoint, test_push.compose(endpoint, at=START), transport)
         transport.close()
     assert answered.error_code == error_code
@@ -89,10 +96,11 @@ def test_it_tells_who_issued_the_certificate_and_until_when_it_is_valid(behaviou
     assert timedelta(days=29) < answered.certificate.expires_at - datetime.now(UTC) <= timedelta(days=30)
 
 
-def test_no_certificate_is_told_where_none_was_accepted() -> None:
+@EACH_KIND
+def test_no_certificate_is_told_where_none_was_accepted(kind: type[Any]) -> None:
     with EndpointServer() as server, override_settings(LIVE_PUSH={**server.settings, "CA_BUNDLE": None}):
         endpoint = ClientEndpointFactory(url=server.url)
-        transport = RequestsTransport()
+        transport = kind()
         answered = test_push.send(endpoint, test_push.compose(endpoint, at=START), transport)
         transport.close()
     assert (answered.error_code, answered.certificate) == ("tls_unknown_issuer", None)

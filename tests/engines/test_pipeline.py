@@ -8,11 +8,14 @@ from contextlib import contextmanager
 
 import pytest
 from django.db import OperationalError, connections
+from django.test import override_settings
 
+from live_push.delivery.aiohttp_transport import AiohttpTransport
+from live_push.delivery.request import Request, Transport
 from live_push.delivery.result import Result
-from live_push.delivery.transport import Request
 from live_push.engines import pipeline as module
 from live_push.engines.pipeline import Pipeline
+from live_push.https_server import EndpointServer, Hold
 from live_push.models import ClientEndpoint, Delivery, EndpointHealth
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, ScriptedTransport, statements, status
@@ -21,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def pipeline(transport: ScriptedTransport, threads: int = 4) -> Iterator[Pipeline]:
+def pipeline(transport: Transport, threads: int = 4) -> Iterator[Pipeline]:
     made = Pipeline(using="default", name="w", threads=threads, transport=transport, dice=lambda: 0.0)
     try:
         yield made
@@ -68,6 +71,25 @@ def test_no_more_requests_are_under_way_than_the_endpoint_allows() -> None:
         assert running.in_flight == 2
         held.release.set()
         assert running.run_until_idle() == 10
+
+
+def test_a_transport_that_needs_no_threads_is_given_none() -> None:
+    hold = Hold()
+    with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
+        server.script([hold] * 20)
+        ClientEndpointFactory(url=server.url, max_in_flight=20)
+        UserProfileFactory.create_batch(30)
+        transport = AiohttpTransport()
+        with pipeline(transport, threads=28) as running:
+            for _ in range(3):
+                running.turn()
+            server.wait_for(20)
+            assert running.in_flight == 20
+            assert not any(thread.name.startswith("live_push_") for thread in threading.enumerate())
+            hold.release()
+            assert running.run_until_idle() == 30
+        transport.close()
+    assert set(Delivery.objects.values_list("status", "attempts_made")) == {("succeeded", 1)}
 
 
 def test_a_client_that_never_answers_leaves_threads_for_the_others() -> None:

@@ -31,10 +31,17 @@ EXAMPLE = HOUSE.parent / "example_project"
 # What opens a connection, or looks a name up, in whatever library.
 OPENS = re.compile(
     r"\b(create_connection|getaddrinfo|gethostbyname|urlopen|HTTPS?Connection|open_connection|connect_ex)\b"
+    r"|\baiohttp\.(request|ClientSession|TCPConnector)\b"
     r"|\brequests\.(get|post|put|patch|delete|head|request|Session)\b"
     r"|\bsocket\.socket\((?!fileno)"
 )
-DOOR = {"delivery/transport.py", "delivery/dialling.py", "delivery/resolver.py"}
+DOOR = {
+    "delivery/transport.py",
+    "delivery/aiohttp_connection.py",
+    "delivery/aiohttp_transport.py",
+    "delivery/dialling.py",
+    "delivery/resolver.py",
+}
 
 
 @pytest.mark.parametrize("folder", [HOUSE, EXAMPLE], ids=["the-app", "the-example"])
@@ -96,11 +103,13 @@ sys.addaudithook(oracle)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_whatever_is_done_only_the_door_opens() -> None:
+@pytest.mark.parametrize("transport", ["transport.RequestsTransport", "aiohttp_transport.AiohttpTransport"])
+def test_whatever_is_done_only_the_door_opens(transport: str) -> None:
     cache.clear()
     admin = Client()
     admin.force_login(User.objects.create_superuser("boss"))
-    with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
+    told = {"TRANSPORT": f"live_push.delivery.{transport}"}
+    with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings | told):
         endpoint = ClientEndpointFactory(url=server.url.replace("127.0.0.1", "localhost"))
         with oracle.watching(server.port) as doors:
             profile = UserProfileFactory()
