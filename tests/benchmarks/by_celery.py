@@ -42,11 +42,9 @@ def environment() -> dict[str, str]:
 @contextmanager
 def workers() -> Iterator[None]:
     """live_push's Celery engine: a worker of two processes, and beat."""
-    given = json.loads(os.environ["LIVE_PUSH_BENCHMARK"])
-    given["live_push"]["ENGINE"] = "live_push.engines.celery.CeleryEngine"
-    schedule = Path(given["authority"]).with_name("beat")
+    schedule = Path(os.environ["SSL_CERT_FILE"]).with_name("beat")
     beat = (*CELERY, "beat", "-l", "ERROR", "-s", str(schedule))
-    told = {"LIVE_PUSH_BENCHMARK": json.dumps(given), **environment()}
+    told = {**world.told(ENGINE="live_push.engines.celery.CeleryEngine"), **environment()}
     try:
         with world.process(*PROCESSES, **told), world.process(*beat, **told):
             yield

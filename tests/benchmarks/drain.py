@@ -27,9 +27,10 @@ def measure(bench: Bench) -> Iterator[Row]:
         # Without a database they are the same beside any.
         kinds = bare_kinds() if bench.database == "sqlite" else ["transport"]
         sides: dict[str, Callable[[], float]] = {
-            "one worker": partial(drain, client, ids, 1, cpu),
+            "one worker": partial(drain, client, ids, "one worker", cpu),
+            "fast worker": partial(drain, client, ids, "fast worker", cpu, TRANSPORT=world.FAST),
             **{f"bare {kind}": partial(bare, client, kind, number, cpu) for kind in kinds},
-            "two workers": partial(drain, client, ids, 2, cpu),
+            "two workers": partial(drain, client, ids, "two workers", cpu, 2),
         }
         if by_celery.has_broker():
             sides["Celery"] = partial(drain_by_celery, client, ids)
@@ -40,6 +41,15 @@ def measure(bench: Bench) -> Iterator[Row]:
         values = alternate(sides, bench.rounds)
     bares = {side: values[side] for side in ("one worker", *(f"bare {kind}" for kind in kinds))}
     yield Row("drain, one worker / bare loop of the same client", "1/s", bares, goal="≥ 0.75")
+    yield Row(
+        "drain, fast worker / one worker",
+        "1/s",
+        {side: values[side] for side in ("fast worker", "one worker")},
+        goal="≥ 3",
+    )
+    if "bare aiohttp" in values:
+        compared = {side: values[side] for side in ("bare aiohttp", "fast worker")}
+        yield Row("drain, bare loop of aiohttp / fast worker", "1/s", compared, goal="≤ 2")
     yield Row("drain, two workers / one", "1/s", {side: values[side] for side in ("two workers", "one worker")})
     if "Celery" in values:
         yield Row("drain, Celery / one worker", "1/s", {side: values[side] for side in ("Celery", "one worker")})
@@ -63,17 +73,24 @@ def _beside_peers(at_hand: list[peers.Peer], values: dict[str, list[float]]) -> 
         yield Row("drain, one worker / best peer", "1/s", compared, goal="≥ 5")
 
 
-def drain(client: Receiver, ids: list[int], number_of_workers: int, cpu: dict[str, list[float]]) -> float:
+def drain(
+    client: Receiver,
+    ids: list[int],
+    side: str,
+    cpu: dict[str, list[float]],
+    number_of_workers: int = 1,
+    **live_push: object,
+) -> float:
     """Deliveries a second, from the first answer to the last."""
     world.endpoints(f"{client.url}/push", in_flight=IN_FLIGHT)
-    with world.workers(number_of_workers) as pids:
+    with world.workers(number_of_workers, **live_push) as pids:
         world.fill_outbox(ids)
         before = sum(map(world.cpu_seconds, pids))
         world.go()
         receipts = client.wait_for(len(ids))
         world.all_settled()
         used = sum(map(world.cpu_seconds, pids)) - before
-        cpu["one worker" if number_of_workers == 1 else "two workers"].append(used)
+        cpu[side].append(used)
     check_complete(receipts, set(ids))
     return per_second(receipts)
 

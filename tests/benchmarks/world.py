@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -31,6 +32,9 @@ from tests.factories import ClientEndpointFactory, GoldenProfileFactory
 from tests.support import multiply_profiles
 
 from .receiver import Receiver, receiving
+
+FAST = "live_push.delivery.aiohttp_transport.AiohttpTransport"
+"""The transport that is an extra."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,13 +116,19 @@ def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[by
                 started.wait()
 
 
+def told(**live_push: object) -> dict[str, str]:
+    """The environment of a process in which these settings of ``LIVE_PUSH`` are added to those of the place."""
+    given = json.loads(os.environ["LIVE_PUSH_BENCHMARK"])
+    given["live_push"] |= live_push
+    return {"LIVE_PUSH_BENCHMARK": json.dumps(given)}
+
+
 @contextmanager
-def workers(number: int = 1, *, threads: int = 64) -> Iterator[list[int]]:
-    """The process ids of so many workers that are ready."""
+def workers(number: int = 1, *, threads: int = 64, **live_push: object) -> Iterator[list[int]]:
+    """The process ids of so many workers that are ready, with these settings."""
     with ExitStack() as stack:
-        started = [
-            stack.enter_context(process("django", "live_push_worker", "--threads", str(threads))) for _ in range(number)
-        ]
+        command = ("django", "live_push_worker", "--threads", str(threads))
+        started = [stack.enter_context(process(*command, **told(**live_push))) for _ in range(number)]
         until = time.monotonic() + 60
         while WorkerHeartbeat.objects.count() < number:
             if time.monotonic() > until:
