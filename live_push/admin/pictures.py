@@ -88,6 +88,10 @@ def columns(data: Sequence[Column], *, title: str, description: str) -> SafeStri
     )
 
 
+# A rung holds a range of millions; a letter of its title is about so wide.
+_LEAST_WIDTH, _LETTER = 200, 9
+
+
 @dataclass(frozen=True)
 class Step:
     """One rung of a ladder; ``here`` marks where somebody stands."""
@@ -98,9 +102,13 @@ class Step:
 
 
 def ladder(steps: Sequence[Step], description: str) -> SafeString:
-    """Tiers as stairs, the base at the left; ``description`` says the same in words."""
+    """Tiers as stairs, the base at the left; ``description`` says the same in words.
+
+    Many tiers make it wider than the page, whose frame scrolls: squeezed, their words would run into each other.
+    """
     count = max(1, len(steps))
-    wide, rise, floor = 960 / count, 26, 70 + 26 * count
+    wide, rise, floor = max(960 / count, _LEAST_WIDTH), 26, 70 + 26 * count
+    whole = _number(wide * count)
     rungs = [
         (
             "lp-rung lp-here" if step.here else "lp-rung",
@@ -110,7 +118,7 @@ def ladder(steps: Sequence[Step], description: str) -> SafeString:
             44 + rise * (place + 1),
             _number(place * wide + wide / 2),
             floor - 24 - rise * (place + 1),
-            step.title,
+            _cut(step.title, round(wide / _LETTER)),
             _number(place * wide + wide / 2),
             floor - 7 - rise * (place + 1),
             step.range,
@@ -118,8 +126,11 @@ def ladder(steps: Sequence[Step], description: str) -> SafeString:
         for place, step in enumerate(steps)
     ]
     return format_html(
-        '<svg class="lp-chart lp-ladder" viewBox="0 0 960 {}" role="img" aria-label="{}">{}</svg>',
+        '<svg class="{}" viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">{}</svg>',
+        "lp-chart lp-wide" if wide * count > 960 else "lp-chart",
+        whole,
         floor,
+        whole,
         description,
         format_html_join(
             "",
@@ -128,6 +139,10 @@ def ladder(steps: Sequence[Step], description: str) -> SafeString:
             rungs,
         ),
     )
+
+
+def _cut(text: str, letters: int) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def _number(value: float) -> str:

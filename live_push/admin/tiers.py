@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import Count, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -62,6 +62,7 @@ class TierInline(TabularBase):
 
     model = Tier
     formset = LadderFormSet
+    ordering = (F("min_value").asc(nulls_first=True),)
     extra = 1
     fields = ("title", "min_value", "max_value", "maintain_score")
 

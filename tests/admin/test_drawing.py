@@ -101,6 +101,17 @@ def test_every_picture_is_well_formed_and_harmless(picture: str) -> None:
     assert drawn.get("role") == "img" or drawn.get("aria-hidden") == "true"
 
 
+@pytest.mark.parametrize("count", [1, 4, 5, 12])
+def test_the_words_of_many_or_long_tiers_do_not_run_into_each_other(count: int) -> None:
+    steps = [pictures.Step(f"{place} {'long ' * 19}", "1,000,000 to 2,499,999 points") for place in range(count)]
+    drawn = ET.fromstring(pictures.ladder(steps, "d"))  # noqa: S314  (our own text)
+    rungs = [float(rect.get("width", "")) for rect in drawn.iter("rect")]
+    titles = [text.text or "" for text in drawn.iter("text") if text.get("class") == "lp-rung-title"]
+    assert min(rungs) >= 190
+    assert all(len(title) * 8 < rung for title, rung in zip(titles, rungs, strict=True))
+    assert float(drawn.get("width", "")) == float(drawn.get("viewBox", "").split()[2])
+
+
 def test_a_single_failure_among_thousands_is_seen() -> None:
     assert 'class="lp-fill-ok" width="98"' in pictures.share_bar(99_999, 1, "")
 

@@ -65,6 +65,16 @@ def test_a_new_rung_is_added_at_the_top(boss: Client, program: TierProgram) -> N
     assert Tier.objects.get(title="Tier 4").min_value == 5000
 
 
+def test_a_new_rung_in_the_middle_stands_there_when_the_page_is_opened_again(
+    boss: Client, program: TierProgram
+) -> None:
+    added = {"tiers-3-title": "Silver", "tiers-3-min_value": "500", "tiers-3-max_value": "999"}
+    assert change(boss, program, **added, **{"tiers-0-max_value": "499"}).status_code == 302
+    (formset,) = boss.get(url("tierprogram_change", program.pk)).context["inline_admin_formsets"]
+    titles = [form.instance.title for form in formset.formset.forms]
+    assert titles == ["Tier 1", "Silver", "Tier 2", "Tier 3", ""]
+
+
 def test_a_tier_with_members_is_not_deleted(boss: Client, program: TierProgram) -> None:
     UserProfileFactory()
     gone = {"tiers-0-DELETE": "on", "tiers-1-min_value": ""}
