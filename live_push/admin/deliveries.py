@@ -221,14 +221,23 @@ class DeliveryAdmin(LivePushAdmin):
 
     def _asked(self, request: HttpRequest, deed: Deed, chosen: list[int], **context: Any) -> HttpResponse:
         plan = deed.plan(chosen, Delivery.objects.db)
+        now = db_now(Delivery.objects.db)
+        endpoints = ClientEndpoint.objects.select_related("health").in_bulk(
+            list(dict(plan.by_endpoint)), field_name="name"
+        )
+        button = deed.button % {"count": words.Count(plan.count)}
         return self.page(
             request,
             "delivery/confirm.html",
-            title=deed.label,
+            title=button,
             deed=deed,
             plan=plan,
-            recorded=[words.moment(moment, db_now(Delivery.objects.db)) for moment in (plan.oldest, plan.newest)],
-            button=deed.button % {"count": words.Count(plan.count)},
+            by_endpoint=[
+                (name, count, words.endpoint_badge(endpoints[name], endpoints[name].health, now))
+                for name, count in plan.by_endpoint
+            ],
+            recorded=[words.moment(moment, now) for moment in (plan.oldest, plan.newest)],
+            button=button,
             # In one field, because the number of fields of a request is limited.
             chosen=",".join(map(str, chosen)),
             query=request.GET.urlencode(),

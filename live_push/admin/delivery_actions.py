@@ -128,7 +128,10 @@ DEEDS = {
             "redeliver",
             "resend_delivery",
             gettext_lazy("Redeliver: the same event again"),
-            gettext_lazy("Exactly what was sent then goes out again, with the same event id. Order is respected."),
+            gettext_lazy(
+                "Exactly what was sent then goes out again, with the same event id, by which the client knows what it "
+                "has already. Where it accepted a newer state, nothing is sent."
+            ),
             ngettext_lazy("Redeliver %(count)s delivery", "Redeliver %(count)s deliveries", "count"),
             ngettext_lazy("%(count)s delivery is sent again.", "%(count)s deliveries are sent again.", "count"),
             _plan_redelivery,

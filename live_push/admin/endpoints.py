@@ -315,7 +315,7 @@ class ClientEndpointAdmin(TestPushes, EndpointPreview, SigningSecret, CatchingUp
             sentences=[", ".join(endpoint.name for endpoint in chosen), *what_a_pause_means()],
             hidden=[("action", "pause"), ("confirmed", "1"), *selected],
             button=_("Pause"),
-            back=self.url("changelist"),
+            back=f"{self.url('changelist')}?{request.GET.urlencode()}",
         )
 
     @admin.action(description=gettext_lazy("Resume"), permissions=["pause"])

@@ -14,7 +14,7 @@ from live_push.admin import base, delivery_filters
 from live_push.api import push_profile
 from live_push.delivery.result import Result
 from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, EndpointHour, Push
-from live_push.models.clock import stopped
+from live_push.models.clock import db_now, stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, deliver, status
 
@@ -367,6 +367,8 @@ class TestDeeds:
         return Delivery.objects.get()
 
     def test_a_failed_delivery_is_sent_again_as_it_was(self, boss: Client, failed: Delivery) -> None:
+        # What the button does is said on the page, not in a tooltip, which no finger finds.
+        assert re.search("Redeliver: the same event again</strong> Exactly what was sent then", told(boss, failed))
         page = do(boss, "redeliver", failed).content.decode()
         assert "1 delivery is sent again." in page
         (request,) = deliver(OK)
@@ -410,6 +412,7 @@ class TestDeeds:
         ClientEndpointFactory(name="acme")
         UserProfileFactory.create_batch(3)
         deliver(status(413), OK)
+        EndpointHealth.objects.update(rests_until=db_now("default") + HOUR)
         ids = [str(pk) for pk in Delivery.objects.values_list("pk", flat=True)]
         chosen = {"action": "redeliver", "_selected_action": ids}
         page = boss.post(url("delivery_changelist"), chosen)
@@ -417,6 +420,10 @@ class TestDeeds:
         recorded = Delivery.objects.get(status="failed").created_at.isoformat()
         assert page.content.decode().count(f'datetime="{recorded}"') == 2
         assert "2: it is succeeded" in page.content.decode()
+        assert '<h1 class="lp-title">Redeliver 1 delivery</h1>' in page.content.decode()
+        assert re.search(
+            r'<th scope="row">acme</th><td>1</td><td><span class="lp-badge lp-warn">', page.content.decode()
+        )
         assert not Delivery.objects.filter(status="pending").exists()
         bulk = {"deed": "redeliver", "chosen": page.context["chosen"], "query": "status__exact=failed"}
         response = boss.post(url("delivery_bulk"), bulk)

@@ -377,8 +377,10 @@ class TestPauseAndResume:
 
     def test_many_are_paused_and_resumed_from_the_list(self, boss: Client) -> None:
         chosen = [str(endpoint.pk) for endpoint in ClientEndpointFactory.create_batch(2)]
-        asked = boss.post(url("clientendpoint_changelist"), {"action": "pause", "_selected_action": chosen})
+        address = url("clientendpoint_changelist") + "?state=active"
+        asked = boss.post(address, {"action": "pause", "_selected_action": chosen})
         assert "Pause 2 endpoints?" in asked.content.decode()
+        assert f'href="{address}">Cancel' in asked.content.decode()
         assert ClientEndpoint.objects.filter(is_active=True).count() == 2
         for action, active in (("pause", False), ("resume", True)):
             data = {"action": action, "_selected_action": chosen, "confirmed": "1"}
