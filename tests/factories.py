@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import factory
+from django.utils.text import slugify
 from factory.django import DjangoModelFactory
 
 from live_push.models import AuthMethod, ClientEndpoint, Tier, TierProgram, UserProfile
@@ -58,7 +59,9 @@ class ClientEndpointFactory(DjangoModelFactory[ClientEndpoint]):
         skip_postgeneration_save = True
 
     name = factory.Sequence(lambda number: f"client-{number}")
-    url = factory.LazyAttribute(lambda endpoint: f"https://{endpoint.name}.example.com/push")
+    url = factory.LazyAttribute(
+        lambda endpoint: f"https://{slugify(endpoint.name).replace('_', '-') or 'client'}.example.com/push"
+    )
 
     class Params:
         basic = factory.Trait(auth_method=AuthMethod.BASIC, username="test", password="password123")

@@ -34,8 +34,8 @@ ALLOWED = [
 ]
 # remark, values, field of the message, a word of it, whether the database refuses it too
 REFUSED = [
-    ("plain http", {"url": "http://example.com/"}, "url", "https", True),
-    ("no URL", {"url": "ftp://example.com/"}, "url", "https", True),
+    ("plain http", {"url": "http://example.com/"}, "url", "https", False),
+    ("no URL", {"url": "ftp://example.com/"}, "url", "https", False),
     ("credentials in the URL", {"url": "https://u:p@example.com/"}, "url", "", False),
     ("a name that forges a line", {"name": "crm\nbilling"}, "name", "U+000A", False),
     ("a name that clears the screen", {"name": "crm\x1b[2J"}, "name", "U+001B", False),
@@ -95,6 +95,51 @@ def test_an_endpoint_is_refused_with_a_sentence(values: dict[str, Any], field: s
 def test_the_database_refuses_it_too(values: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         endpoint(**values).save()
+
+
+def test_the_database_refuses_plain_http_by_whatever_way() -> None:
+    endpoint().save()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ClientEndpoint.objects.update(url="http://example.com/")
+
+
+HOSTILE = [
+    "http://example.com/",
+    "https://user:secret@example.com/",
+    "https://0x7f000001/",
+    "https://127.1/",
+    "https://example.com\\@127.0.0.1/",
+    "https://example.com/#top",
+    "https://client.example/\n",
+]
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_a_script_that_does_not_validate_can_not_save_a_url_that_hides_something(url: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ClientEndpoint.objects.create(name="crm", url=url)
+    assert "url" in refused.value.message_dict
+    stored = endpoint()
+    stored.save()
+    stored.url = url
+    for columns in (None, ["url"]):
+        with pytest.raises(ValidationError):
+            stored.save(update_fields=columns)
+    assert ClientEndpoint.objects.get().url == "https://example.com/push"
+
+
+def test_a_script_that_does_not_validate_saves_a_url_in_its_normal_form() -> None:
+    ClientEndpoint.objects.create(name="crm", url="https://BÜCHER.example./x")
+    assert ClientEndpoint.objects.get().url == "https://xn--bcher-kva.example/x"
+
+
+def test_what_was_stored_before_a_rule_was_can_still_be_switched_off() -> None:
+    endpoint().save()
+    ClientEndpoint.objects.update(url="https://0x7f000001/")
+    stored = ClientEndpoint.objects.get()
+    stored.is_active = False
+    stored.save()
+    assert not ClientEndpoint.objects.get().is_active
 
 
 class TestCapture:
