@@ -136,13 +136,14 @@ def workers(now: datetime) -> list[WorkerHeartbeat]:
 def undelivered() -> datetime | None:
     """Since when work has been due that nobody does; ``None`` where all is well: what the banner says.
 
-    Work of endpoints that are off or rest is not due.
+    Work of endpoints that are off, rest or can't log in is not due: no worker would do it.
     """
     using = router.db_for_read(Delivery)
     now = db_now(using)
     if WorkerHeartbeat.objects.using(using).filter(seen_at__gt=now - SEEN_WITHIN).exists():
         return None
-    awake = ClientEndpoint.objects.using(using).active().exclude(health__rests_until__gt=now).order_by()
+    able = ClientEndpoint.objects.using(using).active().exclude(health__needs_credentials=True)
+    awake = able.exclude(health__rests_until__gt=now).order_by()
     due = Delivery.objects.using(using).due(now - OVERDUE).filter(endpoint=OuterRef("pk")).order_by("next_attempt_at")
     # One look for each endpoint and priority: that is how due deliveries are indexed, however many wait.
     firsts = [Subquery(due.filter(priority=value).values("next_attempt_at")[:1]) for value in Priority.values]

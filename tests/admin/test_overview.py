@@ -211,6 +211,7 @@ class TestBanner:
             pytest.param(HOUR, HOUR - MINUTE / 2, {}, {}, id="a worker was seen"),
             pytest.param(HOUR, None, {"is_active": False}, {}, id="the endpoint is off"),
             pytest.param(HOUR, None, {}, {"rests_until": START + 2 * HOUR}, id="the endpoint rests"),
+            pytest.param(HOUR, None, {}, {"needs_credentials": True}, id="the endpoint can't log in"),
         ],
     )
     def test_it_is_silent_where_nobody_is_missing(
