@@ -326,6 +326,28 @@ def test_no_page_scrolls_sideways_on_a_narrow_screen(hire: Hire, client_server: 
         assert not operator.overflows, name
 
 
+def test_the_banner_leaves_lists_and_forms_their_place(hire: Hire) -> None:
+    endpoint = ClientEndpointFactory()
+    UserProfileFactory()
+    operator = hire()
+    widths = "['#changelist', '#content-main > form'].map(one => document.querySelector(one)?.offsetWidth)"
+    pages = (url("userprofile_changelist"), url("clientendpoint_change", endpoint.pk))
+    seen = []
+    for due_at in (db_now("default"), db_now("default") - timedelta(hours=1)):
+        Delivery.objects.update(next_attempt_at=due_at)
+        for page in pages:
+            operator.open(page)
+            tools, below = (
+                operator.page.locator(one).first.bounding_box()
+                for one in (".object-tools a", "#changelist, #content-main > form")
+            )
+            assert tools["y"] + tools["height"] <= below["y"]
+            seen.append((operator.page.locator(".lp-banner").count(), operator.page.evaluate(widths)))
+    assert [banners for banners, _ in seen] == [0, 0, 1, 1]
+    assert seen[0][1] == seen[2][1]
+    assert seen[1][1] == seen[3][1]
+
+
 def test_a_busy_day_is_drawn_and_told(hire: Hire) -> None:
     acme, globex = ClientEndpointFactory(name="Acme"), ClientEndpointFactory(name="Globex", is_active=False)
     now = db_now("default").replace(minute=0, second=0, microsecond=0)
