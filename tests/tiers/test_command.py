@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, reset_queries
 
 from live_push.models import Push, Tier, TierEvent, TierMembership, UserProfile
-from live_push.tiers import service
+from live_push.tiers import batches, service
 from tests.tiers.builders import utc
 
 pytestmark = pytest.mark.django_db
@@ -152,6 +152,31 @@ def test_a_program_that_is_no_ladder_is_left_out_and_the_exit_code_says_so(two, 
         call_command("live_push_tiers", stdout=StringIO(), stderr=err)
     assert exit_code.value.code == 1
     assert err.getvalue().count("Left out: Tier program 'Club': Between 'Tier 1'") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--json"], ["--dry-run", "--json"]], ids=" ".join)
+def test_interrupted_it_tells_what_is_done_and_the_next_run_goes_on(two, at, monkeypatch, words):
+    apply, calls = batches._apply, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return apply(*args, **kwargs)
+
+    monkeypatch.setattr(batches, "_apply", interrupted)
+    out, err = StringIO(), StringIO()
+    with at(2027, 2, 1), pytest.raises(SystemExit) as exit_code:
+        call_command("live_push_tiers", "--batch-size", "1", *words, stdout=out, stderr=err)
+    assert exit_code.value.code == 130
+    if words:
+        told = json.loads(out.getvalue())
+        assert (len(told["changes"]), told["changed"], told["interrupted"]) == (1, 1, True)
+    else:
+        assert "Interrupted." in err.getvalue()
+        assert out.getvalue() == "1 members looked at, 1 changed: 1 maintain.\n"
+    with at(2027, 2, 1):
+        assert f"{2 if '--dry-run' in words else 1} changed" in run()[0]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import reset_queries, router
 from django.db.models import QuerySet
 
-from live_push.management.arguments import WRONG_CALL, moment
+from live_push.management.arguments import INTERRUPTED, WRONG_CALL, moment
 from live_push.management.progress import Progress
 from live_push.models import TierEvent, TierMembership, TierProgram
 from live_push.models.clock import db_now
@@ -33,6 +33,7 @@ class Summary:
     changed: int = 0
     events: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
     def add(self, batch: Batch) -> None:
         self.looked_at += batch.looked_at
@@ -59,7 +60,7 @@ class Command(BaseCommand):
     help = (
         "Apply every tier expiry and reset that is due, each with its own date, and push the members it changes. Run "
         "it from cron; a run that was interrupted is resumed by the next one. Exit code 0: all done; 1: a program that "
-        "is no ladder was left out, or you answered no; 2: a wrong call."
+        "is no ladder was left out, or you answered no; 2: a wrong call; 130: interrupted."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -91,11 +92,15 @@ class Command(BaseCommand):
         if options["reevaluate"] and not (options["dry_run"] or options["json"]):
             rehearsal = self._run(work, now, {**options, "dry_run": True})
             self._report(rehearsal, options)
+            if rehearsal.interrupted:
+                raise SystemExit(INTERRUPTED)
             question = f"Change {rehearsal.changed:,} members?"
         if question and not options["dry_run"]:
             self._ask(question, options)
         summary = self._run(work, now, options)
         self._report(summary, options)
+        if summary.interrupted:
+            raise SystemExit(INTERRUPTED)
         if summary.problems:
             raise SystemExit(1)
 
@@ -149,13 +154,16 @@ class Command(BaseCommand):
         with Progress(work.members.count(), "members", stream=self.stderr, verbosity=verbosity) as progress:
             if options["json"]:
                 self.stdout.write('{"changes": [', ending="")
-            for batch in work.batches(dry_run=options["dry_run"]):
-                if listed:
-                    self._list(batch.events, as_json=options["json"], first=not summary.events)
-                summary.add(batch)
-                progress.advance(batch.looked_at)
-                # With DEBUG Django keeps the text of thousands of statements, bodies and all.
-                reset_queries()
+            try:
+                for batch in work.batches(dry_run=options["dry_run"]):
+                    if listed:
+                        self._list(batch.events, as_json=options["json"], first=not summary.events)
+                    summary.add(batch)
+                    progress.advance(batch.looked_at)
+                    # With DEBUG Django keeps the text of thousands of statements, bodies and all.
+                    reset_queries()
+            except KeyboardInterrupt:
+                summary.interrupted = True
         return summary
 
     def _list(self, events: list[TierEvent], *, as_json: bool, first: bool) -> None:
@@ -183,5 +191,7 @@ class Command(BaseCommand):
             return
         for sentence in summary.problems:
             self.stderr.write(f"Left out: {sentence}")
+        if summary.interrupted:
+            self.stderr.write("Interrupted. What is told is done; the next run goes on.")
         if options["verbosity"]:
             self.stdout.write(str(summary))
