@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from django.db import router, transaction
+from django.db import router
 from django.db.models import QuerySet
 
 from . import engines
 from .contract.schema import body_schema
 from .models import ClientEndpoint, Delivery, UserProfile
+from .models.commits import after_commit
 from .outbox import erase as outbox_erase
 from .outbox import record as outbox_record
 from .outbox import reopen, resend
@@ -90,4 +91,4 @@ def reactivate(endpoint_id: int, *, using: str) -> int:
 
 
 def _wake_after_commit(using: str) -> None:
-    transaction.on_commit(partial(engines.wake, using), using=using, robust=True)
+    after_commit(engines.wake, using, using=using)

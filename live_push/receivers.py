@@ -18,6 +18,7 @@ from . import api, conf
 from .delivery import notices
 from .engines import autostart
 from .models import ClientEndpoint, EndpointHealth, PushTrigger, TierMembership, UserProfile
+from .models.commits import after_commit
 from .models.endpoints import begin_health
 from .signals import credentials_changed, endpoint_activated, profiles_changed
 from .tiers import service as tiers
@@ -124,7 +125,7 @@ def endpoint_switched_on(endpoint_id: int, using: str, **kwargs: Any) -> None:
 
 @receiver(credentials_changed, dispatch_uid="live_push.credentials_changed")
 def credentials_lost_or_found(endpoint_id: int, problem: str, using: str, **kwargs: Any) -> None:
-    transaction.on_commit(partial(notices.announce_credentials, endpoint_id, problem, using=using), using=using)
+    after_commit(partial(notices.announce_credentials, endpoint_id, problem, using=using), using=using)
 
 
 @receiver(request_started, dispatch_uid="live_push.request_started")

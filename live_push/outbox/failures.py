@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from functools import partial
-
-from django.db import transaction
 
 from live_push import signals
 from live_push.models import ClientEndpoint, Delivery, DeliveryStatus
+from live_push.models.commits import after_commit
 
 logger = logging.getLogger("live_push.outbox")
 
@@ -19,8 +17,7 @@ def tell_after_commit(*, using: str, **which: Collection[object]) -> None:
 
     ``which`` are lookups, such as ``pk__in``.
     """
-    # Robust: nothing that a receiver does can harm whoever committed.
-    transaction.on_commit(partial(_tell, which, using), using=using, robust=True)
+    after_commit(_tell, which, using, using=using)
 
 
 def _tell(which: dict[str, Collection[object]], using: str) -> None:

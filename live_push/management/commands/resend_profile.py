@@ -7,7 +7,6 @@ import math
 from argparse import ArgumentParser
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -19,6 +18,7 @@ from live_push.management.arguments import INTERRUPTED, WRONG_CALL, endpoints_na
 from live_push.management.progress import Progress
 from live_push.models import ClientEndpoint, UserProfile
 from live_push.models.clock import db_now
+from live_push.models.commits import after_commit
 from live_push.models.profiles import UserProfileQuerySet
 from live_push.outbox import resend
 from live_push.outbox.stale import lacking
@@ -182,7 +182,7 @@ class Command(BaseCommand):
                 summary.deliveries += resend.record_selected(
                     span.profiles, using=using, endpoint_ids=wanted, due_at=due_at
                 )
-            transaction.on_commit(partial(engines.wake, using), using=using, robust=True)
+            after_commit(engines.wake, using, using=using)
         summary.profiles += span.count
         summary.last_profile = span.last_id
 
