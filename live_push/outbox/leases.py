@@ -45,22 +45,34 @@ def start(deliveries: Sequence[Delivery], *, using: str) -> list[Delivery]:
     outlives = now + timedelta(seconds=conf.current().TOTAL_TIMEOUT_SECONDS)
     for token, some in by_token.items():
         ids = [delivery.pk for delivery in some]
-        if _dial(using).run(ids, token, now, outlives) < len(some):
-            mine = Delivery.objects.using(using).filter(pk__in=ids, lease_token=token, dialled_at=now)
-            dialled = set(mine.values_list("pk", flat=True))
-            some = [delivery for delivery in some if delivery.pk in dialled]
-        for delivery in some:
-            delivery.attempts_made += 1
-            delivery.run_attempts += 1
-            delivery.run_started_at = delivery.run_started_at or now
-            delivery.dialled_at = now
+        if _dial(using).run(ids, token, now, outlives) == len(some):
+            for delivery in some:
+                delivery.attempts_made += 1
+                delivery.run_attempts += 1
+                delivery.run_started_at = delivery.run_started_at or now
+                delivery.dialled_at = now
+        else:
+            some = _dialled(some, token, outlives, using=using)
         started += some
     return started
 
 
+def _dialled(some: Sequence[Delivery], token: UUID | None, outlives: datetime, *, using: str) -> list[Delivery]:
+    """Those of them that are marked; an earlier try may have done it, whose success nobody learned of."""
+    ours = Delivery.objects.using(using).filter(lease_token=token, leased_until__gt=outlives, dialled_at__isnull=False)
+    fields = ("attempts_made", "run_attempts", "run_started_at", "dialled_at")
+    marked = ours.filter(pk__in=[delivery.pk for delivery in some]).in_bulk()
+    for delivery in some:
+        if delivery.pk in marked:
+            for name in fields:
+                setattr(delivery, name, getattr(marked[delivery.pk], name))
+    return [delivery for delivery in some if delivery.pk in marked]
+
+
 @lru_cache(maxsize=8)
 def _dial(using: str) -> Compiled:
-    mine = Delivery.objects.filter(pk__in=IDS, lease_token=TOKEN, leased_until__gt=OTHER_MOMENT)
+    # Not twice, so that an attempt is counted once though the first try's answer was lost.
+    mine = Delivery.objects.filter(pk__in=IDS, lease_token=TOKEN, leased_until__gt=OTHER_MOMENT, dialled_at=None)
     written = {
         "dialled_at": MOMENT,
         "attempts_made": F("attempts_made") + 1,
@@ -122,8 +134,12 @@ def release_stalled(*, using: str, dice: Callable[[], float], at_most: int = 100
 
 
 def _release(delivery: Delivery, now: datetime, dice: Callable[[], float], *, using: str) -> int:
+    # As it was read: a slow worker may start it meanwhile, and that is an attempt.
     own = Delivery.objects.using(using).filter(
-        pk=delivery.pk, lease_token=delivery.lease_token, status=DeliveryStatus.SENDING
+        pk=delivery.pk,
+        lease_token=delivery.lease_token,
+        dialled_at=delivery.dialled_at,
+        status=DeliveryStatus.SENDING,
     )
     free = {"lease_token": None, "leased_until": None}
     if delivery.dialled_at is None:

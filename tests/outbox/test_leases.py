@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from live_push.models import Attempt, Delivery, EndpointHealth
 from live_push.models.clock import stopped
 from live_push.outbox import leases
 from live_push.outbox.claim import Worker, claim, lone_deliveries_due
 from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.state_machine.connections import lost_answer
 from tests.support import START, deliver, statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,6 +53,17 @@ class TestStarting:
         waiting = claimed()
         Delivery.objects.filter(pk=waiting[0].pk).update(lease_token="00000000-0000-0000-0000-000000000000")
         assert leases.start(waiting, using="default") == [waiting[1]]
+
+    def test_counts_one_attempt_though_the_answer_of_the_database_was_lost(self) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        waiting = claimed()
+        with pytest.raises(OperationalError), lost_answer("default", number=2):
+            leases.start(waiting, using="default")
+        assert leases.start(waiting, using="default") == waiting
+        stored = Delivery.objects.get()
+        for row in (*waiting, stored):
+            assert (row.attempts_made, row.run_attempts, row.dialled_at) == (1, 1, stored.dialled_at)
 
     def test_of_many_costs_one_statement(self) -> None:
         ClientEndpointFactory()
@@ -113,6 +127,22 @@ class TestAWorkerThatDied:
         delivery = Delivery.objects.get()
         assert delivery.next_attempt_at == START + timedelta(seconds=71)
         assert delivery.stalls == 1
+
+    def test_and_starts_it_at_last_is_no_worker_that_died(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ClientEndpointFactory()
+        with stopped(START):
+            UserProfileFactory()
+            claimed()
+        release = leases._release
+
+        def overtaken(*args: Any, **kwargs: Any) -> int:
+            Delivery.objects.update(dialled_at=START, attempts_made=1, run_attempts=1, run_started_at=START)
+            return release(*args, **kwargs)
+
+        monkeypatch.setattr(leases, "_release", overtaken)
+        with stopped(START + timedelta(seconds=61)):
+            assert released() == 0
+        assert Delivery.objects.get().status == "sending"
 
     def test_keeps_its_lease_while_it_lasts(self) -> None:
         ClientEndpointFactory()

@@ -93,6 +93,23 @@ def lost_connection(alias: str, number: int) -> Iterator[None]:
 
 
 @contextmanager
+def lost_answer(alias: str, number: int) -> Iterator[None]:
+    """The statement of that number is executed, but nobody learns of it; after it nothing gets through."""
+    left = number
+
+    def execute_and_break(execute: Callable[..., Any], *args: Any) -> Any:
+        nonlocal left
+        left -= 1
+        answer = execute(*args) if left >= 0 else None
+        if left <= 0:
+            raise OperationalError("the connection is lost after the statement, says the test")
+        return answer
+
+    with connections[alias].execute_wrapper(execute_and_break):
+        yield
+
+
+@contextmanager
 def lost_commit(alias: str, number: int) -> Iterator[None]:
     """The commit of that number succeeds, but nobody learns of it."""
     connection = connections[alias]
@@ -125,6 +142,7 @@ __all__ = [
     "crash",
     "further_connections",
     "holds_a_transaction",
+    "lost_answer",
     "lost_commit",
     "lost_connection",
     "never_wait",

@@ -23,7 +23,7 @@ from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START
 
 from . import promises
-from .connections import Crash, at_statement, crash, lost_commit, lost_connection
+from .connections import Crash, at_statement, crash, lost_answer, lost_commit, lost_connection
 from .played_worker import PlayedWorker
 from .wire import ANSWERS, Flight, Wire
 
@@ -163,6 +163,13 @@ class Outbox(RuleBasedStateMachine):
     def turn_and_lose_the_connection(self, alias: str, number: int) -> None:
         with lost_connection(alias, number):
             self._guarded(alias, self.workers[alias].turn)
+
+    @rule(alias=worker, number=statement)
+    def turn_and_lose_an_answer(self, alias: str, number: int) -> None:
+        with lost_answer(alias, number):
+            self._guarded(alias, self.workers[alias].turn)
+        # It may have begun a transaction, which ends with the connection.
+        connections[alias].close()
 
     @rule(alias=worker, number=st.integers(1, 6))
     def turn_and_lose_a_commit(self, alias: str, number: int) -> None:
