@@ -61,6 +61,9 @@ class Waker:
 
     def finish(self, seconds: float = AT_EXIT_SECONDS) -> bool:
         """Wait for what is under way, at most that long; returns whether nothing is."""
+        if self._pid != os.getpid():
+            # What was under way at a fork is its parent's, and the copied lock may be locked for ever.
+            return True
         with self._changed:
             return self._changed.wait_for(lambda: not (self._wanted or self._is_sending), seconds)
 

@@ -160,3 +160,16 @@ def test_a_forked_process_has_a_thread_of_its_own(
         waker.wake("default")
     assert waker.finish(10)
     assert broker.sessions == 2
+
+
+def test_a_forked_process_does_not_wait_at_its_end_for_what_its_parent_sends(
+    waker: Waker, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.may_answer.clear()
+    waker.wake("default")
+    assert broker.was_reached.wait(10)
+    with monkeypatch.context() as child:
+        child.setattr(module.os, "getpid", lambda: -1)
+        assert waker.finish(0)
+    broker.may_answer.set()
+    assert waker.finish(10)
