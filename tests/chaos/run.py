@@ -241,6 +241,7 @@ def report(figures: Figures) -> None:
         "missing": verdict.missing,
         "older after newer": verdict.older_after_newer,
         "accepted twice, same event": verdict.duplicates,
+        "one state as two events": verdict.foreign_duplicates,
         "given up": figures.terminal,
         "seconds": figures.seconds,
     }
