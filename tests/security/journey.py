@@ -22,6 +22,7 @@ from django.db import connection, transaction
 from django.test import Client, override_settings
 from django.urls import reverse
 
+from live_push import conf
 from live_push.contract.payload import ProfilePayload
 from live_push.delivery import signing
 from live_push.delivery.deliver import prepare
@@ -250,6 +251,7 @@ def after_a_move(journey: Journey) -> None:
 
 
 def with_wrong_settings(journey: Journey) -> None:
+    journey.shown(conf.current())
     with override_settings(LIVE_PUSH={**journey.settings, "NO_SUCH_KEY": 1}), journey.failing(ImproperlyConfigured):
         journey.push()
 

@@ -113,7 +113,7 @@ def settings_show_their_keys(patch: pytest.MonkeyPatch) -> None:
         (fixtures_carry_the_text, journey.into_fixtures, "fixtures"),
         (forms_repeat_what_was_typed, journey.typed_into_the_admin, "pages"),
         (error_reports_repeat_what_was_typed, journey.typed_into_the_admin, "error mails"),
-        (settings_show_their_keys, journey.accepted, "sentry"),
+        (settings_show_their_keys, journey.with_wrong_settings, "printed"),
     ],
 )
 def test_the_journey_of_planted_secrets_notices(
