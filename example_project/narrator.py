@@ -23,6 +23,9 @@ class Narrator:
 
     def __init__(self, out: OutputWrapper, style: Style) -> None:
         self._out, self._style = out, style
+        # A terminal that lacks a sign shows a question mark, instead of ending the story.
+        if reconfigure := getattr(out, "reconfigure", None):
+            reconfigure(errors="replace")
         self._chapters = 0
         self._started = monotonic()
         self.checks = 0

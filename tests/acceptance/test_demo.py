@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
@@ -13,7 +14,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from django.core.management.base import OutputWrapper
+from django.core.management.color import no_style
 
+from example_project.narrator import Narrator
 from tests.readme import ROOT
 
 pytestmark = pytest.mark.slow
@@ -57,6 +61,15 @@ def test_the_demo_tells_its_story_in_under_half_a_minute() -> None:
         ("maintain", "Tier 2", "0", "0", "2500", "1000"),
         ("drop", "Tier 1", "0", "0", "1000", "null"),
     ]
+
+
+def test_a_terminal_that_lacks_a_sign_does_not_end_the_story() -> None:
+    written = io.BytesIO()
+    narrator = Narrator(OutputWrapper(io.TextIOWrapper(written, "ascii", write_through=True)), no_style())
+
+    narrator.check("The client accepted it.", True)
+
+    assert written.getvalue() == b"   ? The client accepted it.\n"
 
 
 @pytest.mark.parametrize(
