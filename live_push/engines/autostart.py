@@ -44,6 +44,9 @@ def _is_wanted() -> bool:
 
 
 def _is_command() -> bool:
-    """Whether this process runs a management command other than the development server."""
-    program = Path(sys.argv[0]).name
-    return program in {"manage.py", "django-admin", "__main__.py"} and "runserver" not in sys.argv[1:2]
+    """Whether this process runs a management command other than a development server."""
+    # An interpreter inside another program may have none.
+    program, *arguments = sys.argv or [""]
+    # By its beginning: django-extensions, for one, calls its own runserver_plus.
+    serves = bool(arguments) and arguments[0].startswith("runserver")
+    return Path(program).name in {"manage.py", "django-admin", "__main__.py"} and not serves

@@ -93,6 +93,8 @@ def test_the_setting_decides(loops: list[dict[str, Any]], wanted: bool | None, d
         pytest.param(["manage.py", "runserver"], True, id="the development server"),
         pytest.param(["/srv/shop/manage.py", "runserver", "8000"], True, id="with its path and port"),
         pytest.param(["/lib/django/__main__.py", "runserver"], True, id="by python -m django"),
+        pytest.param(["manage.py", "runserver_plus"], True, id="the one of django-extensions"),
+        pytest.param([], True, id="an interpreter inside a web server"),
         pytest.param(["manage.py", "migrate"], False, id="a migration"),
         pytest.param(["manage.py"], False, id="no command"),
         pytest.param(["/usr/bin/django-admin", "shell"], False, id="a shell"),
