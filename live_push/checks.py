@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from . import conf, engines
 from .models import AuthMethod, ClientEndpoint, Delivery, UserProfile
+from .outbox import snapshots
 
 
 @register()
@@ -27,7 +28,7 @@ def settings_are_right(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
             Error(problem, hint="See the settings table in the README.", id="live_push.E001") for problem in problems
         ]
     found: list[CheckMessage] = [*_paths_lead_somewhere(), *_user_fields_exist()]
-    return found or engines.current().check()
+    return found or [*_serializer_can_be_used(), *engines.current().check()]
 
 
 def _paths_lead_somewhere() -> list[CheckMessage]:
@@ -40,6 +41,18 @@ def _paths_lead_somewhere() -> list[CheckMessage]:
             hint = f"Install what it needs, or correct the dotted path: {error}"
             found.append(Error(f"LIVE_PUSH[{name!r}] can't be imported: {path}.", hint=hint, id="live_push.E002"))
     return found
+
+
+def _serializer_can_be_used() -> list[CheckMessage]:
+    """E009: no push can be built by it."""
+    problem = snapshots.serializer_problem()
+    if not problem:
+        return []
+    path = conf.current().PAYLOAD_SERIALIZER
+    hint = f"Subclass live_push.contract.payload.ProfilePayload, and name columns that a profile has: {problem[:200]}"
+    return [
+        Error(f"LIVE_PUSH['PAYLOAD_SERIALIZER'] can't be used: {path}.", hint=hint, id="live_push.E009"),
+    ]
 
 
 def _user_fields_exist() -> list[CheckMessage]:

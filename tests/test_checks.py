@@ -45,6 +45,12 @@ def with_settings(**values: Any) -> list[str]:
         pytest.param({"ENGINE": "live_push.engines.worker.Missing"}, ["live_push.E002"], id="a class that isn't there"),
         pytest.param({"TRANSPORT": "nowhere"}, ["live_push.E002"], id="a transport that leads nowhere"),
         pytest.param({"PAYLOAD_SERIALIZER": "a.b"}, ["live_push.E002"], id="a serializer that leads nowhere"),
+        pytest.param(
+            {"PAYLOAD_SERIALIZER": "tests.outbox.test_record.UnreadableSerializer"},
+            ["live_push.E009"],
+            id="a serializer of columns that no profile has",
+        ),
+        pytest.param({"PAYLOAD_SERIALIZER": "builtins.dict"}, ["live_push.E009"], id="a serializer that is none"),
         pytest.param({"ADMIN_BASE": "unfolded.admin.ModelAdmin"}, ["live_push.E002"], id="an admin that leads nowhere"),
         pytest.param({"ENGINE": "tests.broken_module.Engine"}, ["live_push.E002"], id="a module that raises"),
         pytest.param({"USER_FIELDS": {"first_name": "first_name"}}, [], id="user fields that exist"),
@@ -216,7 +222,7 @@ def test_every_finding_has_an_id_of_its_own_and_a_hint() -> None:
     sources = [inspect.getsource(checks), *(path.read_text() for path in (ROOT / "live_push/engines").glob("*.py"))]
     made = re.findall(r"(?:Error|Caution)\((.*?)\bid=\"(live_push\.[EW]\d{3})\"", "".join(sources), re.DOTALL)
     assert sorted(id_ for _, id_ in made) == [
-        *(f"live_push.E00{number}" for number in range(1, 9)),
+        *(f"live_push.E00{number}" for number in range(1, 10)),
         *(f"live_push.W00{number}" for number in range(1, 5)),
     ]
     assert all("hint=" in arguments for arguments, _ in made)

@@ -40,9 +40,14 @@ def read(profile_ids: Sequence[int], *, using: str) -> dict[int, Mapping[str, An
     Read back instead of taken from the instance: with ``update_fields`` or ``F()`` what is in memory is not what was
     written.
     """
-    columns = tuple(_serializer().columns)
     # A clock that is stopped is part of the query's text.
-    select = (_select.__wrapped__ if clock.is_stopped() else _select)(using, columns)
+    prepare = _select.__wrapped__ if clock.is_stopped() else _select
+    try:
+        select = prepare(using, tuple(_serializer().columns))
+    except Exception:
+        # build() says so in the log of deliveries: a save must not fail for the sake of a serializer.
+        logger.exception("The payload serializer can't be used.")
+        select = prepare(using, ())
     rows = [dict(zip(select.names, row, strict=True)) for row in select.fetch([*profile_ids])]
     return {row["id"]: row for row in rows}
 
@@ -71,6 +76,15 @@ def build(row: Mapping[str, Any], *, using: str, tier_event: str | None = None) 
     return Snapshot(row["push_sequence"], stored, checksum, error[:ERROR_LENGTH], row["tier_assigned_by_event"])
 
 
+def serializer_problem() -> str:
+    """Why the payload serializer can't be used, as far as that shows without a profile; empty where it can."""
+    try:
+        UserProfile.objects.snapshot_rows(tuple(_serializer().columns))
+    except Exception as error:  # noqa: BLE001  (the host's code, and the check tells)
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def digest(row: Mapping[str, Any], *, using: str, ignore_third_party_id: bool) -> str:
     """The digest of a row's snapshot, to compare with what an endpoint accepted; empty where it can't be built."""
     try:
@@ -84,6 +98,8 @@ def _serialize(row: Mapping[str, Any], using: str) -> dict[str, Any]:
     serializer = _serializer()
     if type(serializer) is payload.ProfilePayload:
         return serializer.snapshot(row)
+    if missing := [column for column in serializer.columns if column not in row]:
+        raise PayloadError(f"The payload serializer asks for {missing[0]!r}, which no profile has.")
     # It may query, and a query that fails would take the whole transaction with it.
     with transaction.atomic(using=using):
         body = serializer.snapshot(row)

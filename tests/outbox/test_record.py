@@ -46,6 +46,15 @@ class QueryBreakingSerializer(ProfilePayload):
         return super().snapshot(row)
 
 
+class UnreadableSerializer(ProfilePayload):
+    columns = ("no_such_column",)
+
+
+class UnmadeSerializer(ProfilePayload):
+    def __init__(self) -> None:
+        raise RuntimeError("boom")
+
+
 class WrongSerializer(ProfilePayload):
     def snapshot(self, row: Any) -> dict[str, Any]:
         return {**super().snapshot(row), "country": 7}
@@ -346,10 +355,18 @@ class TestSequence:
 
 
 class TestASaveNeverFails:
-    @pytest.mark.parametrize("serializer", [RaisingSerializer, QueryBreakingSerializer, WrongSerializer])
-    def test_because_of_a_serializer(self, serializer: type) -> None:
+    @pytest.mark.parametrize(
+        "serializer",
+        [
+            *(RaisingSerializer, QueryBreakingSerializer, UnreadableSerializer, UnmadeSerializer, WrongSerializer),
+            pytest.param(Push, id="which is none"),
+            pytest.param(None, id="that is nowhere"),
+        ],
+    )
+    def test_because_of_a_serializer(self, serializer: type | None) -> None:
         ClientEndpointFactory()
-        with override_settings(LIVE_PUSH={"PAYLOAD_SERIALIZER": f"{__name__}.{serializer.__name__}"}):
+        path = f"{serializer.__module__}.{serializer.__name__}" if serializer else "nowhere.Serializer"
+        with override_settings(LIVE_PUSH={"PAYLOAD_SERIALIZER": path}):
             profile = UserProfileFactory()
         assert UserProfile.objects.filter(pk=profile.pk).exists()
         delivery = Delivery.objects.get()
