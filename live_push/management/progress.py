@@ -30,14 +30,15 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, count: int) -> None:
-        """So many more are done."""
+    def advance(self, count: int, place: str = "") -> None:
+        """So many more are done; ``place`` tells whoever finds the work killed how to go on from here."""
         self.done += count
         if self._bar is not None:
+            self._bar.set_postfix_str(place, refresh=False)
             self._bar.update(count)
         elif not self._quiet and self.done * 10 // self.total > self._tenth:
             self._tenth = self.done * 10 // self.total
-            self.stream.write(f"{self.done:,} of {self.total:,} {self.what}")
+            self.stream.write(f"{self.done:,} of {self.total:,} {self.what}" + (f" ({place})" if place else ""))
 
 
 class _AsItIs:

@@ -207,6 +207,15 @@ class TestLongRuns:
         run("--all", "--yes", *after)
         assert resent() == list(UserProfile.objects.order_by("pk").values_list("pk", flat=True))
 
+    def test_killed_without_a_word_they_have_told_where_to_go_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ClientEndpointFactory()
+        profiles = UserProfileFactory.create_batch(7)
+        monkeypatch.setattr(resend, "ROWS_PER_STATEMENT", 3)
+        _out, lines = run("--all", "--yes")
+        assert lines.splitlines() == [f"{done} of 7 profiles (--after {profiles[done - 1].pk})" for done in (3, 6, 7)]
+        _out, bar = run("--all", "--yes", terminal=True)
+        assert f"--after {profiles[-1].pk}]" in bar
+
     def test_cost_a_constant_number_of_statements_for_each_chunk(self) -> None:
         ClientEndpointFactory.create_batch(5)
         UserProfileFactory.create_batch(40)

@@ -99,7 +99,7 @@ class Command(BaseCommand):
             try:
                 for span in resend.spans(profiles, _span_size(options)) if endpoints else ():
                     self._resend(span, endpoints, options, summary, using)
-                    progress.advance(span.count)
+                    progress.advance(span.count, f"--after {span.last_id}")
             except KeyboardInterrupt:
                 summary.interrupted = True
         self._report(summary, options)
