@@ -74,9 +74,9 @@ def echo(exchange: Exchange) -> None:
 class Journey:
     """One passage through everything; what can be seen on the way is in ``places``."""
 
-    def __init__(self, places: Places, server: EndpointServer) -> None:
+    def __init__(self, places: Places, server: EndpointServer, **settings: Any) -> None:
         self.places, self.server = places, server
-        self.settings = {**server.settings, "SECRET_KEYS": [marker.SITE_KEY]}
+        self.settings = {**server.settings, "SECRET_KEYS": [marker.SITE_KEY], **settings}
 
     def travel(self, *ways: Callable[[Journey], None]) -> None:
         """These ways, or all of them, one after the other."""

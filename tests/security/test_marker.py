@@ -32,10 +32,11 @@ WHERE = {
 }
 
 
-def test_no_secret_shows_anywhere() -> None:
+@pytest.mark.parametrize("transport", ["transport.RequestsTransport", "aiohttp_transport.AiohttpTransport"])
+def test_no_secret_shows_anywhere(transport: str) -> None:
     places = Places()
     with EndpointServer() as server:
-        Journey(places, server).travel()
+        Journey(places, server, TRANSPORT=f"live_push.delivery.{transport}").travel()
     assert places.names - {"database file", "broker"} == WHERE
     assert ("broker" in places.names) is (find_spec("celery") is not None)
     assert ("database file" in places.names) is (connection.vendor == "sqlite")
