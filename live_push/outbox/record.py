@@ -13,7 +13,7 @@ from django.db.models.functions import Greatest
 
 from live_push.chunks import chunks
 from live_push.contract.payload import load, tier_event
-from live_push.models import Push, PushTrigger, UserProfile
+from live_push.models import Push, PushTrigger, TierMembership, UserProfile
 from live_push.models.clock import DbNow, DbNowMs, is_stopped
 
 from . import failures, resend, snapshots
@@ -107,6 +107,9 @@ def _record_snapshots(profile_ids: Sequence[int], trigger: str, memory: _Memory,
     for profile_id, row in rows.items():
         own = memory.event_ids.get(profile_id)
         kept_event = _kept_tier_event(own, row["tier_assigned_by_event"], using=using) if own else None
+        if kept_event not in (None, row["tier_assigned_by_event"]):
+            # The row says what is told: else whoever compares the two would find a client that lacks something.
+            TierMembership.objects.using(using).filter(pk=profile_id).update(assigned_by_event=kept_event)
         snapshot = snapshots.build(row, using=using, tier_event=kept_event)
         replaced = own is not None and _replace(own, snapshot, trigger, using=using)
         event_id = own if own and replaced else uuid.uuid4()

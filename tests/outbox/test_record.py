@@ -18,8 +18,9 @@ from live_push.api import award_points
 from live_push.contract.payload import ProfilePayload
 from live_push.models import Delivery, Push, TierMembership, UserProfile
 from live_push.outbox import record
+from live_push.outbox.stale import lacking
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
-from tests.support import statements
+from tests.support import OK, deliver, statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -191,6 +192,18 @@ class TestOneCommit:
         (body,) = bodies()
         assert (body["tierInfo"]["assignedByEvent"], body["tierInfo"]["timeframeScore"]) == ("jump", 1201)
         assert Push.objects.get().trigger == "tier"
+
+    def test_leaves_the_row_with_the_event_that_was_told(self) -> None:
+        endpoint = ClientEndpointFactory()
+        TierProgramFactory()
+        with transaction.atomic():
+            profile = UserProfileFactory()
+            award_points(profile, 100)
+        (body,) = bodies()
+        assert body["tierInfo"]["assignedByEvent"] == "start"
+        assert TierMembership.objects.get().assigned_by_event == "start"
+        deliver(OK)
+        assert lacking([profile.pk], endpoint, using="default", verify=True) == []
 
     def test_lets_a_mere_profile_save_keep_no_old_event(self) -> None:
         ClientEndpointFactory()
