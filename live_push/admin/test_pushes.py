@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from live_push.delivery import test_push
+from live_push.delivery.redaction import CUT
 from live_push.engines.base import make_transport
 from live_push.exceptions import LivePushError
 from live_push.models import ClientEndpoint, UserProfile
@@ -142,5 +143,7 @@ def outcome(answered: test_push.Answered) -> dict[str, Any]:
         "error_code": answered.error_code,
         "explanation": words.explained(answered.error_code),
         "detail": translated(answered.result.detail),
-        "answer": answered.answer,
+        "answer": answered.answer.removesuffix(CUT),
+        # Here, or where the connection or our own bound ended it.
+        "answer_is_cut": bool(answered.answer) and (answered.answer.endswith(CUT) or not answered.result.body_complete),
     }

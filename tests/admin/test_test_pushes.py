@@ -48,6 +48,21 @@ def test_a_hostile_answer_is_text(boss: Client, answers: Any) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_cut"),
+    [
+        pytest.param(status(200, b"short"), False, id="all of it"),
+        pytest.param(status(200, b"x" * 5000), True, id="longer than is shown"),
+        pytest.param(Result(status_code=200, body=b"half", body_complete=False), True, id="a lost connection"),
+    ],
+)
+def test_an_answer_that_is_cut_says_so(boss: Client, answers: Any, answer: Result, is_cut: bool) -> None:
+    answers(answer)
+    page = boss.post(url("clientendpoint_test", ClientEndpointFactory().pk)).content.decode()
+    assert ("Cut here: no more of the answer was kept." in page) == is_cut
+    assert "[cut]" not in page
+
+
 def test_no_answer_is_told_without_a_number(boss: Client, answers: Any) -> None:
     answers(Result(error_code="tls_expired", duration_ms=40))
     page = page_of(boss, ClientEndpointFactory())
