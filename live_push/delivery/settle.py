@@ -31,7 +31,7 @@ from live_push.outbox.leases import attempt_trigger
 
 from . import breaker, capture, notices, retry, statistics
 from .deliver import Outcome, secrets_of
-from .redaction import clean_bytes
+from .redaction import CUT, clean_bytes
 from .result import ErrorCode
 
 logger = logging.getLogger("live_push.delivery")
@@ -211,7 +211,10 @@ def _kept_answer(outcome: Outcome) -> bytes | None:
     # From the request, because the stored secret may be another by now, or unreadable.
     request = outcome.prepared.request
     secrets = secrets_of(request) if request else ()
-    return clean_bytes(outcome.result.body, limit=ANSWER_KEPT_BYTES, secrets=secrets)
+    # A connection that was lost cuts too, however short the answer is until then.
+    cut = b"" if outcome.result.body_complete or not outcome.result.body else CUT.encode()
+    kept = clean_bytes(outcome.result.body, limit=ANSWER_KEPT_BYTES - len(cut), secrets=secrets)
+    return kept if kept.endswith(cut) else kept + cut
 
 
 def _note_health(health: EndpointHealth, decision: retry.Decision, now: datetime) -> None:

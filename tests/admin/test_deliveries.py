@@ -236,6 +236,16 @@ class TestStory:
         deliver(status(500, b"x" * 20_000))
         assert "Cut here" in told(boss)
 
+    @pytest.mark.parametrize(("complete", "said"), [(True, False), (False, True)], ids=["whole", "lost connection"])
+    def test_an_answer_that_a_lost_connection_cut_says_so_however_short(
+        self, boss: Client, complete: bool, said: bool
+    ) -> None:
+        ClientEndpointFactory()
+        UserProfileFactory()
+        deliver(Result(status_code=200, body=b'{"half": ', body_complete=complete))
+        assert ("Cut here" in told(boss)) == said
+        assert bytes(Attempt.objects.get().answer or b"").startswith(b'{"half": ')
+
     def test_without_the_permission_bodies_and_answers_stay_out(self, staff: Staff) -> None:
         ClientEndpointFactory()
         UserProfileFactory(city="Vienna", email_address="ada@example.com")
