@@ -26,6 +26,15 @@ def need(condition: object, how: str) -> None:
     pytest.skip(how)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever gets the database through a fixture is chosen by ``-m django_db`` too."""
+    for item in items:
+        asks = {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))
+        if asks and item.get_closest_marker("django_db") is None:
+            item.add_marker(pytest.mark.django_db(transaction="transactional_db" in asks))
+
+
 @pytest.fixture(autouse=True)
 def _no_leftover_queries() -> Iterator[None]:
     yield
