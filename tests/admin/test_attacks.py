@@ -163,6 +163,41 @@ def test_each_deed_can_be_done_with_its_permission(staff: Staff, answers: Any) -
         assert staff(*SEES, permission).post(address, data).status_code in (200, 302), name
 
 
+def both(*names: str) -> set[str]:
+    """These deeds, for one and for many."""
+    return {*names, *(f"{name} many" for name in names)}
+
+
+SENDS_AGAIN = {"catch up", *both("redeliver", "resend", "cancel")}
+ROLES: dict[str, tuple[list[str], set[str]]] = {
+    "viewer": ([], set()),
+    "support": (["view_delivery_content", "resend_delivery", "cancel_delivery"], SENDS_AGAIN),
+    "operator": (
+        ["resend_delivery", "cancel_delivery", "send_test_push", "pause_clientendpoint", "change_third_party_id"],
+        SENDS_AGAIN | {"test", "pause", "resume"},
+    ),
+    "endpoint admin": (
+        [
+            *("resend_delivery", "cancel_delivery", "send_test_push", "pause_clientendpoint"),
+            *("change_clientendpoint", "change_endpoint_credentials"),
+        ],
+        SENDS_AGAIN | {"test", "pause", "resume", "sign", "stop signing"},
+    ),
+    "privacy officer": (["view_delivery_content", "erase_delivery_content"], both("erase_content")),
+}
+
+
+@pytest.mark.parametrize(("permissions", "may"), ROLES.values(), ids=ROLES)
+def test_each_role_does_what_is_its_own_and_nothing_else(
+    staff: Staff, answers: Any, permissions: list[str], may: set[str]
+) -> None:
+    answers(OK)
+    client = staff("view_clientendpoint", "view_delivery", *permissions)
+    found = {name: client.post(address, data).status_code for name, (_own, address, data) in deeds().items()}
+    assert {name for name, status in found.items() if status != 403} == may
+    assert set(found.values()) <= {200, 302, 403}
+
+
 def test_an_action_can_not_be_called_by_its_name(staff: Staff, answers: Any) -> None:
     transport = answers(OK)
     for model, actions in ACTIONS.items():
