@@ -157,6 +157,7 @@ class DeliveryAdmin(LivePushAdmin):
         """All that the page tells."""
         body = delivery_story.body_of(delivery)
         chapters = delivery_story.chapters(delivery, body)
+        given_up = delivery_story.given_up_at(delivery)
         return {
             "title": _("Delivery to “%(name)s”") % {"name": delivery.endpoint.name},
             "subtitle": None,
@@ -166,6 +167,8 @@ class DeliveryAdmin(LivePushAdmin):
             "latest": chapters[-1] if chapters else None,
             "recorded": words.moment(delivery.created_at, delivery.now),
             "ended": words.moment(delivery.ended_at, delivery.now),
+            "schedule": words.schedule(delivery.endpoint.policy),
+            "given_up": words.moment(given_up, delivery.now) if given_up else "",
             "next_step": delivery_story.next_step(delivery, delivery.now),
             "comparison": delivery_story.compared(delivery),
             "may_see_content": may(request, "view_delivery_content"),

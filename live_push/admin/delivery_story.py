@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
@@ -162,6 +162,14 @@ def awaited(delivery: Delivery, now: datetime) -> Any:
     if due_at is not None and due_at <= now:
         return format_html("{} {}", _("as soon as a worker is free; due:"), words.moment(due_at, now))
     return words.moment(due_at, now)
+
+
+def given_up_at(delivery: Delivery) -> datetime | None:
+    """Until when a waiting delivery is tried; ``None`` where that is not known yet, or is no date but a number."""
+    window = delivery.endpoint.policy.window_seconds
+    if delivery.next_attempt_at is None or delivery.run_started_at is None or window is None:
+        return None
+    return delivery.run_started_at + timedelta(seconds=window)
 
 
 def compared(delivery: Delivery) -> Comparison:

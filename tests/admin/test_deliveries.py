@@ -221,8 +221,18 @@ class TestStory:
             "Basic ••••",
             "Next attempt",
             "12:00",
+            "Schedule: at once, then after 10 s, 50 s,",
         ):
             assert part in page, part
+
+    def test_what_is_retried_tells_until_when(self, boss: Client) -> None:
+        with stopped(START):
+            ClientEndpointFactory()
+            UserProfileFactory()
+            assert "Given up at the latest" not in told(boss)
+            deliver(status(500))
+            page = told(boss)
+        assert re.search(r'Given up at the latest: <time [^>]*datetime="2026-03-01T20:00:00', page)
 
     def test_a_hostile_answer_is_text(self, boss: Client) -> None:
         ClientEndpointFactory()
