@@ -94,6 +94,9 @@ def claim(worker: Worker, *, using: str) -> list[Share]:
     if not wanted:
         return []
     endpoints = active_endpoints(sorted(wanted), using=using)
+    if not endpoints:
+        # Switched off since the look.
+        return []
     # Its part only: what one worker holds, another can't send.
     at_most = max(1, worker.window // ((len(endpoints) + len(worker.satisfied)) * max(1, worker.workers)))
     shares = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from live_push.models import Confirmation, Delivery, EndpointHealth, Push
+from live_push.models import ClientEndpoint, Confirmation, Delivery, EndpointHealth, Push
 from live_push.models.clock import stopped
 from live_push.outbox import claim as claiming
 from live_push.outbox import resend
@@ -296,6 +297,20 @@ class TestTime:
             UserProfileFactory()
         with stopped(START + timedelta(days=30)):
             assert len(deliver()) == 1
+
+
+def test_an_endpoint_that_is_switched_off_just_now_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ClientEndpointFactory()
+    UserProfileFactory()
+    look = claiming._with_due_work
+
+    def overtaken(*args: Any, **kwargs: Any) -> list[int]:
+        found = look(*args, **kwargs)
+        ClientEndpoint.objects.update(is_active=False)
+        return found
+
+    monkeypatch.setattr(claiming, "_with_due_work", overtaken)
+    assert claimed() == []
 
 
 def test_an_inactive_endpoint_gets_nothing() -> None:
