@@ -9,6 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
 
+from live_push.chunks import chunks
 from live_push.encryption import pseudonyms
 from live_push.models import (
     Attempt,
@@ -23,6 +24,7 @@ from live_push.models import (
 )
 from live_push.models.clock import DbNow
 from live_push.models.locking import locked
+from live_push.models.profiles import IDS_PER_STATEMENT
 
 DELETED = Q(profile=None)
 """The rows of deleted members: what is left of a reference to one is null."""
@@ -42,7 +44,8 @@ def erase(profile_ids: Collection[int], *, using: str) -> None:
     with transaction.atomic(using=using, savepoint=False):
         # In the order of everyone: profile, delivery.
         profiles = UserProfile._base_manager.using(using).filter(pk__in=profile_ids)
-        list(locked(profiles).order_by("pk").values_list("pk"))
+        # With its key: a resend of theirs that is being recorded must be seen here, or not see them any more.
+        list(profiles.select_for_update().order_by("pk").values_list("pk"))
         _empty(Q(profile__in=profile_ids), using=using, subject=subject)
 
 
@@ -67,8 +70,11 @@ def _subjects(profile_id: int) -> list[str]:
 
 def _empty(whose: Q, *, using: str, **written: Any) -> None:
     deliveries = Delivery.objects.using(using).filter(whose)
-    # Locked first: a verdict that is being written adds an attempt, which the next statement must see.
-    list(locked(deliveries).order_by("pk").values_list("pk"))
+    # Locked first: a verdict that is being written adds an attempt, which the next statement must see. By their ids:
+    # MariaDB locks the entries of the index that it finds rows by, and before the rows, while who deletes them does the
+    # reverse.
+    for some in chunks(list(deliveries.order_by("pk").values_list("pk", flat=True)), IDS_PER_STATEMENT):
+        list(locked(Delivery.objects.using(using).filter(pk__in=some)).order_by("pk").values_list("pk"))
     Attempt.objects.using(using).filter(delivery__in=deliveries).update(
         answer=None, captured_id=None, replaced_id=None, body_digest="", detail=""
     )

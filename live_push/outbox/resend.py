@@ -88,6 +88,9 @@ def record_selected(
     ids = EventIds(connection.vendor)
     event_id, parts = ids.for_each_row
     selected, parameters = profiles.order_by().values("id").query.get_compiler(using=using).as_sql()
+    if connection.vendor == "postgresql":
+        # Its own check comes with the commit, too late for a member who is being deleted. It holds up no save.
+        selected += f" FOR KEY SHARE OF {quote(UserProfile._meta.db_table)}"
     sql = _INSERT.format(
         push=quote(Push._meta.db_table),
         trigger=quote("trigger"),

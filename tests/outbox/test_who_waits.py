@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from live_push.models import ClientEndpoint, Delivery, Push, UserProfile
 from live_push.outbox import resend
@@ -98,3 +98,16 @@ def test_a_member_who_is_deleted_while_a_resend_is_recorded_is_forgotten_when_it
     (left,) = Delivery.objects.filter(status="cancelled")
     assert (left.reason, left.profile_id, left.lease_token) == ("erased", None, None)
     assert not Push.objects.filter(profile=profile.pk).exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="Elsewhere there is no lock that holds up no save.")
+def test_a_deletion_waits_while_its_member_is_resent() -> None:
+    ClientEndpointFactory()
+    profile = UserProfileFactory()
+    with transaction.atomic(using=OTHER):
+        resend.record([profile.pk], using=OTHER)
+        with pytest.raises(OperationalError, match="lock timeout"):
+            UserProfile.objects.get(pk=profile.pk).delete()
+    profile.delete()
+    assert set(Push.objects.values_list("profile", flat=True)) == {None}
+    assert not Delivery.objects.live().exists()
