@@ -12,7 +12,7 @@ from typing import Any
 from django.db import router
 from django.db.models import Max, Min
 
-from .contract.payload import PayloadOptions, encode, load
+from .contract.payload import body_of
 from .engines.base import run_once
 from .https_server import Answer, EndpointServer, Hold, Received, Reset
 from .models import Delivery, EndpointHealth, Push
@@ -69,7 +69,7 @@ def _captured(push: Push, *, using: str) -> CapturedPush:
     return CapturedPush(
         profile_id=profile_id,
         trigger=push.trigger,
-        payload={} if stored is None else json.loads(encode(load(stored), PayloadOptions())),
+        payload={} if stored is None else json.loads(body_of(stored)),
         endpoints=tuple(sorted(delivery.endpoint.name for delivery in push.deliveries.all())),
         error=error,
     )

@@ -76,7 +76,7 @@ def body_of(delivery: Delivery) -> Body:
             return Body(problem=_("The current state is drawn when this is first sent."))
         return Body(problem=_("The body is no longer kept: it was erased or pruned."))
     try:
-        sent = payload.encode(payload.load(push.payload), delivery.endpoint.options)
+        sent = payload.body_of(push.payload, delivery.endpoint.options)
     except (PayloadError, SecretUnreadable) as error:
         return Body(problem=translated(error))
     return Body(sent.decode(), indented(sent), outlined(sent), hashlib.sha256(sent).hexdigest())

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from live_push.exceptions import PayloadError
 
 from .conformity import check
-from .encoding import digest, encode, load, store
+from .encoding import body_of, digest, encode, load, store
 from .fields import BODY, BODY_KEYS, Kind
 from .options import PayloadOptions, check_withheld
 from .tier_info import tier_event, tier_info
@@ -24,6 +24,7 @@ from .values import aware, check_custom_data, converter, type_name
 __all__ = [
     "PayloadOptions",
     "ProfilePayload",
+    "body_of",
     "check",
     "check_custom_data",
     "check_withheld",

@@ -72,7 +72,7 @@ def prepare(delivery: Delivery, endpoint: ClientEndpoint) -> Prepared:
         # No payload's fault: the key may come back while the schedule lasts.
         return _refused(delivery, endpoint, ErrorCode.MISCONFIGURED, UnreadableBytes.WHY)
     try:
-        body = payload.encode(payload.load(push.payload), endpoint.options)
+        body = payload.body_of(push.payload, endpoint.options)
         request = make_request(
             endpoint,
             body,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from live_push.contract.payload import (
     PayloadOptions,
     ProfilePayload,
+    body_of,
     check_withheld,
     digest,
     encode,
@@ -129,6 +130,38 @@ def test_what_is_stored_is_read_back_in_the_same_order(row: dict[str, Any]) -> N
     assert read == snapshot
     assert store(read) == store(snapshot)
     assert encode(load(memoryview(store(snapshot)))) == encode(snapshot)
+
+
+OPTIONS = [
+    PayloadOptions(),
+    PayloadOptions(timeframe_score_alias=True, null_levels_as_objects=True),
+    PayloadOptions(mobile_verified_as_date=True),
+    PayloadOptions(withheld_fields=("city",)),
+]
+SAYS_THE_SAME = {"dateMobileVerified": None, 'x"dateMobileVerified': "null,"}
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("custom", [None, {"dateMobileVerified": None}, SAYS_THE_SAME], ids=["none", "key", "keys"])
+@pytest.mark.parametrize("verified", [None, 0, 5])
+def test_the_body_of_a_stored_snapshot_is_that_of_the_snapshot(
+    options: PayloadOptions, custom: Any, verified: int | None
+) -> None:
+    snapshot = {**FULL, "customData": custom, "dateMobileVerified": verified}
+    assert body_of(store(snapshot), options) == encode(snapshot, options)
+
+
+@settings(max_examples=100, deadline=None)
+@given(members.rows())
+def test_so_is_that_of_any_member(row: dict[str, Any]) -> None:
+    snapshot = ProfilePayload().snapshot(row)
+    for options in OPTIONS:
+        assert body_of(memoryview(store(snapshot)), options) == encode(snapshot, options)
+
+
+def test_where_nothing_is_to_change_the_stored_bytes_are_sent() -> None:
+    stored = store({**FULL, "dateMobileVerified": None})
+    assert body_of(stored) is stored
 
 
 @pytest.mark.parametrize("stored", [b"", b"{", b"[]", b"null", b"\xff", b'{"a":'], ids=repr)
