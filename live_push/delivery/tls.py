@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
+import math
 import ssl
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import certifi
@@ -20,6 +22,10 @@ logger = logging.getLogger("live_push.delivery")
 
 MOST_CHARACTERS_OF_AN_ISSUER: Final = 200
 
+# A look at the file lets go of Python's lock, and a busy worker waits long to have it back.
+LOOK_AGAIN_SECONDS: Final = 1.0
+
+_states: dict[str, tuple[float, tuple[object, ...]]] = {}
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
 _lock = threading.Lock()
 
@@ -27,8 +33,9 @@ _lock = threading.Lock()
 def context(ca_bundle: str | None) -> ssl.SSLContext:
     """The context that trusts the public authorities and those in the file ``ca_bundle``, if one is named.
 
-    The same object as long as the file doesn't change, because loading the authorities takes longer than anything
-    else that a request needs. Raises :class:`~live_push.delivery.no_answer.NoAnswer` where the file can't be read.
+    The same object as long as the file doesn't change (which is noticed within a second), because loading the
+    authorities takes longer than anything else that a request needs. Raises
+    :class:`~live_push.delivery.no_answer.NoAnswer` where the file can't be read.
     """
     try:
         key = _state_of(ca_bundle)
@@ -48,8 +55,13 @@ def context(ca_bundle: str | None) -> ssl.SSLContext:
 def _state_of(ca_bundle: str | None) -> tuple[object, ...]:
     if ca_bundle is None:
         return ()
-    state = os.stat(ca_bundle)  # noqa: PTH116  (asked for each attempt, and a Path costs ten times as much)
-    return (ca_bundle, state.st_mtime_ns, state.st_size)
+    looked_at, state = _states.get(ca_bundle, (-math.inf, ()))
+    now = monotonic()
+    if now - looked_at >= LOOK_AGAIN_SECONDS:
+        found = Path(ca_bundle).stat()
+        state = ca_bundle, found.st_mtime_ns, found.st_size
+        _states[ca_bundle] = now, state
+    return state
 
 
 def _make(ca_bundle: str | None) -> ssl.SSLContext:

@@ -250,8 +250,21 @@ def test_authorities_are_loaded_once(lab: Lab) -> None:
     assert tls.context(None) is tls.context(None)
 
 
+def test_a_bundle_is_looked_at_once_a_second(lab: Lab) -> None:
+    server = lab.server()
+    now = 1000.0
+    lab.monkeypatch.setattr(tls, "monotonic", lambda: now)
+    assert lab.send(server.url).status_code == 200
+    Path(server.ca_bundle).unlink()
+    now += 0.9
+    assert lab.send(server.url).status_code == 200
+    now += 0.1
+    assert lab.send(server.url).error_code == "misconfigured"
+
+
 def test_a_bundle_that_changes_is_read_again(lab: Lab) -> None:
     server = lab.server()
+    lab.monkeypatch.setattr(tls, "LOOK_AGAIN_SECONDS", 0)
     bundle = Path(server.ca_bundle)
     trusted = bundle.read_bytes()
     bundle.write_bytes(CertificateAuthority("another").pem)
