@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from django.db import connections, transaction
+from django.db import transaction
 
 from live_push.contract import payload, reply
 from live_push.models import (
@@ -27,6 +27,7 @@ from live_push.models.clock import db_now
 from live_push.models.locking import locked
 from live_push.outbox import allowance
 from live_push.outbox.compiled import IDS, MOMENT, STATUS_CODE, Compiled, M, instance
+from live_push.outbox.compiled_insert import CompiledInsert
 from live_push.outbox.leases import attempt_trigger
 
 from . import breaker, capture, notices, retry, statistics
@@ -237,7 +238,7 @@ def _note_health(health: EndpointHealth, decision: retry.Decision, now: datetime
 def _write(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> None:
     if not verdicts:
         return
-    Attempt.objects.using(using).bulk_create([verdict.attempt for verdict in verdicts])
+    _attempts(using).run([verdict.attempt for verdict in verdicts])
     accepted: dict[int | None, list[Delivery]] = {}
     others: list[Delivery] = []
     for verdict in verdicts:
@@ -277,14 +278,17 @@ def _confirm(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> None:
         )
         for verdict in verdicts
     ]
-    if confirmations:
-        with_target = connections[using].features.supports_update_conflicts_with_target
-        Confirmation.objects.using(using).bulk_create(
-            confirmations,
-            update_conflicts=True,
-            update_fields=["sequence", "confirmed_at", "digest"],
-            unique_fields=["endpoint", "profile"] if with_target else None,
-        )
+    _confirmations(using).run(confirmations)
+
+
+@lru_cache(maxsize=8)
+def _attempts(using: str) -> CompiledInsert:
+    return CompiledInsert(Attempt, using=using)
+
+
+@lru_cache(maxsize=8)
+def _confirmations(using: str) -> CompiledInsert:
+    return CompiledInsert(Confirmation, using=using, unique=["endpoint", "profile"])
 
 
 def _digest(outcome: Outcome) -> str:
