@@ -56,7 +56,9 @@ def redeliver(delivery_ids: Collection[int], *, using: str) -> tuple[list[int], 
     skipped: list[Skipped] = []
     for some in chunks(sorted(set(delivery_ids)), ROWS_PER_TRANSACTION):
         with transaction.atomic(using=using):
-            can, cannot = _sorted_out(some, locked(_with_accepted(some, using=using)))
+            # The deliveries alone: who prunes locks their pushes after all of them.
+            list(locked(Delivery.objects.using(using).filter(pk__in=some)).order_by("pk").values_list("pk"))
+            can, cannot = _sorted_out(some, _with_accepted(some, using=using))
             Delivery.objects.using(using).filter(pk__in=can).update(
                 status=DeliveryStatus.PENDING,
                 reason=DeliveryReason.NONE,

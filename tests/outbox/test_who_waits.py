@@ -8,10 +8,11 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from live_push.models import ClientEndpoint, Delivery, Push, UserProfile
-from live_push.outbox import resend
+from live_push.models.locking import locked
+from live_push.outbox import reopen, resend
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.state_machine.connections import further_connections
-from tests.support import deliver
+from tests.support import deliver, status
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -67,6 +68,16 @@ def test_a_save_does_not_wait_while_an_endpoint_is_switched_on() -> None:
         ClientEndpoint.objects.using(OTHER).filter(pk=endpoint.pk).update(is_active=True)
         profile.save()
     assert Delivery.objects.count() == 1
+
+
+def test_a_redelivery_does_not_wait_for_the_lock_of_a_push() -> None:
+    ClientEndpointFactory()
+    UserProfileFactory()
+    deliver(status(413))
+    delivery = Delivery.objects.get()
+    with transaction.atomic(using=OTHER):
+        list(locked(Push.objects.using(OTHER).all()))
+        assert reopen.redeliver([delivery.pk], using="default") == ([delivery.pk], [])
 
 
 def test_a_resend_does_not_wait_while_members_are_saved() -> None:
