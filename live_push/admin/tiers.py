@@ -41,6 +41,7 @@ class LadderFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
+        form.instance.is_judged_with_others = True
         # The heading of a column is no label to a screen reader, and each row has its own.
         title = form.instance.title or _("new tier")
         for name, field in form.fields.items():

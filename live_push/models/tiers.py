@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from live_push.exceptions import TierError
 from live_push.tiers import rules as tier_rules
 from live_push.tiers import timeframes
-from live_push.tiers.ladder import Ladder, Level, Rung, from_base_to_top, ladder_problem
+from live_push.tiers.ladder import Ladder, Level, Rung, from_base_to_top, ladder_problem, place_problem
 
 from .columns import readable
 
@@ -173,8 +173,12 @@ class Tier(models.Model):
     """One rung of a program's ladder; bounds are whole points, inclusive.
 
     That the rungs of a program make a ladder can't be a constraint of the database: an edit moves two rungs, one row
-    after the other. :func:`check_ladder` says it for a form, and the rules refuse to work with anything else.
+    after the other. :func:`check_ladder` says it for a form, ``clean()`` as far as it shows in one tier, and the rules
+    refuse to work with anything else.
     """
+
+    # Set by a form that holds all tiers of a program, and so judges those of the form and not the stored ones.
+    is_judged_with_others = False
 
     program = models.ForeignKey(TierProgram, on_delete=models.CASCADE, related_name="tiers", verbose_name=_("program"))
     title = models.CharField(_("title"), max_length=100, validators=[readable])
@@ -225,6 +229,14 @@ class Tier(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    def clean(self) -> None:
+        super().clean()
+        if self.program_id is None or self.is_judged_with_others:
+            return
+        others = Tier.objects.filter(program=self.program_id).exclude(pk=self.pk)
+        if problem := place_problem(self, others, is_new=self._state.adding):
+            raise ValidationError(problem, code="ladder")
 
     def as_level(self) -> Level:
         """The tier as the rules use it."""

@@ -92,6 +92,23 @@ def ladder_problem(rungs: Iterable[Rung]) -> str | None:
     return None
 
 
+def place_problem(rung: Rung, others: Iterable[Rung], *, is_new: bool) -> str | None:
+    """A sentence about a tier beside the others of its program: an overlap, and of a new one a gap, too.
+
+    The rest shows in the whole ladder only: built or edited rung by rung it has no top for a while, or a gap.
+    """
+    for lower, upper in pairwise(from_base_to_top([*others, rung])):
+        if lower is rung or upper is rung:
+            problem = _step_problem(lower, upper)
+            if problem and (is_new or not _is_gap(lower, upper)):
+                return problem
+    return None
+
+
+def _is_gap(lower: Rung, upper: Rung) -> bool:
+    return lower.max_value is not None and upper.min_value is not None and upper.min_value > lower.max_value + 1
+
+
 def _step_problem(lower: Rung, upper: Rung) -> str | None:
     if upper.min_value is None:
         return f"{lower.title!r} and {upper.title!r} both have no minimum; only the base tier has none."
@@ -99,7 +116,7 @@ def _step_problem(lower: Rung, upper: Rung) -> str | None:
         return f"{lower.title!r} has no maximum although {upper.title!r} is above it; only the top tier has none."
     if upper.min_value <= lower.max_value:
         return f"{lower.title!r} up to {lower.max_value} and {upper.title!r} from {upper.min_value} overlap."
-    if upper.min_value > lower.max_value + 1:
+    if _is_gap(lower, upper):
         return (
             f"Between {lower.title!r} up to {lower.max_value} and {upper.title!r} from {upper.min_value} is a gap; "
             f"{upper.title!r} must begin at {lower.max_value + 1}."

@@ -101,6 +101,45 @@ def test_a_tier_that_makes_no_sense_is_refused_by_form_and_database(make_program
         tier.save()
 
 
+def test_the_tiers_of_a_ladder_are_right_one_by_one(make_program):
+    for tier in make_program().tiers.all():
+        tier.full_clean()
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        pytest.param(
+            {"min_value": 500, "max_value": 1500}, "'Tier 1' up to 999 and 'New' from 500 overlap", id="astride"
+        ),
+        pytest.param({"min_value": 2000}, "'Tier 2' up to 2499 and 'New' from 2000 overlap", id="inside another"),
+        pytest.param({"min_value": 9000}, "'Tier 3' has no maximum although 'New' is above it", id="above the top"),
+        pytest.param({"max_value": 5}, "both have no minimum", id="a second base"),
+    ],
+)
+def test_a_tier_that_overlaps_another_is_refused(make_program, columns, sentence):
+    with pytest.raises(ValidationError, match=sentence):
+        Tier(program=make_program(), title="New", **columns).full_clean()
+
+
+def test_a_new_tier_must_follow_without_a_gap_and_a_border_can_be_moved_tier_by_tier(make_program):
+    program = make_program()
+    top = program.tiers.get(title="Tier 3")
+    top.max_value = 4999
+    top.full_clean()
+    top.save()
+    with pytest.raises(ValidationError, match="a gap; 'New' must begin at 5000"):
+        Tier(program=program, title="New", min_value=6000).full_clean()
+    Tier(program=program, title="New", min_value=5000).full_clean()
+
+    top.min_value = 3000
+    top.full_clean()
+    top.save()
+    middle = program.tiers.get(title="Tier 2")
+    middle.max_value = 2999
+    middle.full_clean()
+
+
 def test_a_form_can_check_the_ladder_it_holds_before_saving_it(make_program):
     program = make_program()
     tiers = list(program.tiers.all())
