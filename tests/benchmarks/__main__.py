@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="Leave growth's long log for the next run.")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="Where the figures are kept.")
     parser.add_argument("--svg", type=Path, default=Path("benchmarks.svg"), help="Where the plot goes.")
+    parser.add_argument("--table", type=Path, default=Path("benchmarks.md"), help="Where the table of all goes.")
     options = parser.parse_args()
     kept = json.loads(options.json.read_text()) if options.json.exists() else {"rows": []}
     for name in options.names or list(MEASUREMENTS):
@@ -56,7 +57,9 @@ def main() -> None:
                 kept["machine"] = machine()
                 options.json.write_text(json.dumps(kept, indent=1) + "\n")
                 print(table([Row(**row) for row in new]), flush=True)  # noqa: T201
-    options.svg.write_text(draw([Row(**row) for row in kept["rows"]], kept["machine"]))
+    rows = [Row(**row) for row in kept["rows"]]
+    options.svg.write_text(draw(rows, kept["machine"]))
+    options.table.write_text(f"{table(rows)}\n\n{kept['machine']}\n")
 
 
 def in_a_process_of_its_own(name: str, database: str, options: argparse.Namespace) -> list[dict[str, object]]:

@@ -13,7 +13,7 @@ from .receiver import Receipt, Receiver, check_complete
 
 IN_FLIGHT = 500
 THREADS = IN_FLIGHT * 4 // 3 + 1
-"""A quarter of a worker's threads is for endpoints that have nothing under way; here is only one endpoint."""
+"""A quarter of a worker's places is for endpoints that have nothing under way; here is only one endpoint."""
 
 GOALS = {0: "", 50: "", 200: "≥ 0.9"}
 """What share is to be under way, by the milliseconds that the receiver takes."""
@@ -36,27 +36,30 @@ def measure(bench: Bench) -> Iterator[Row]:
         with world.client(delay_ms=delay_ms) as client:
             sides = {
                 "worker": partial(_worker, client, ids, in_flight),
+                "fast worker": partial(_worker, client, ids, in_flight, TRANSPORT=world.FAST),
                 "bare loop": partial(_bare, client, len(ids), in_flight),
             }
             figures = alternate(sides, bench.rounds)
-        yield from _rows(figures["worker"], figures["bare loop"], in_flight, delay_ms, goal)
+        yield from _rows("worker", figures, in_flight, delay_ms, goal)
+        yield from _rows("fast worker", figures, in_flight, delay_ms, goal)
 
 
-def _rows(worker: list[Figures], bare: list[Figures], in_flight: int, delay_ms: int, goal: str) -> Iterator[Row]:
-    rates = {"worker": [figures.per_second for figures in worker]}
-    bare_rates = {"bare loop of the same client": [figures.per_second for figures in bare]}
+def _rows(side: str, figures: dict[str, list[Figures]], in_flight: int, delay_ms: int, goal: str) -> Iterator[Row]:
+    rates = {side: [one.per_second for one in figures[side]]}
+    bare_rates = {"bare loop of requests": [one.per_second for one in figures["bare loop"]]}
     where = f"receiver that takes {delay_ms} ms, {in_flight} in flight"
+    rounds = len(figures[side])
     if delay_ms:
-        all_busy = {f"{in_flight} always under way": [in_flight / delay_ms * 1000] * len(worker)}
-        yield Row(f"{where}: busy share of the worker", "1/s", {**rates, **all_busy, **bare_rates}, goal=goal)
-    yield Row(f"{where}: worker / bare loop", "1/s", {**rates, **bare_rates})
-    peaks = {"worker": [figures.peak_mb for figures in worker], f"{MOST_MB} MB": [float(MOST_MB)] * len(worker)}
-    yield Row(f"{where}: peak memory of the worker / {MOST_MB} MB", "MB", peaks, goal="≤ 1")
+        all_busy = {f"{in_flight} always under way": [in_flight / delay_ms * 1000] * rounds}
+        yield Row(f"{where}: busy share of the {side}", "1/s", {**rates, **all_busy, **bare_rates}, goal=goal)
+    yield Row(f"{where}: {side} / bare loop of requests", "1/s", {**rates, **bare_rates})
+    peaks = {side: [one.peak_mb for one in figures[side]], f"{MOST_MB} MB": [float(MOST_MB)] * rounds}
+    yield Row(f"{where}: peak memory of the {side} / {MOST_MB} MB", "MB", peaks, goal="≤ 1")
 
 
-def _worker(client: Receiver, ids: list[int], in_flight: int) -> Figures:
+def _worker(client: Receiver, ids: list[int], in_flight: int, **live_push: object) -> Figures:
     world.endpoints(f"{client.url}/push", in_flight=in_flight)
-    with world.workers(threads=THREADS) as (pid,):
+    with world.workers(threads=THREADS, **live_push) as (pid,):
         world.fill_outbox(ids)
         world.go()
         receipts = client.wait_for(len(ids))

@@ -95,8 +95,13 @@ MEASURED = [
         [
             f"receiver that takes {delay} ms, 10 in flight: {what}"
             for delay in (0, 50, 200)
-            for what in ("busy share of the worker", "worker / bare loop", "peak memory of the worker / 300 MB")
-            if delay or what != "busy share of the worker"
+            for side in ("worker", "fast worker")
+            for what in (
+                f"busy share of the {side}",
+                f"{side} / bare loop of requests",
+                f"peak memory of the {side} / 300 MB",
+            )
+            if delay or not what.startswith("busy")
         ],
     ),
     ("memory", ["memory of a worker at 20 saves/s: last tenth of 0.0167 minutes / second"]),

@@ -32,11 +32,14 @@ def measured(name: str, tmp_path: Path) -> set[str]:
 def test_a_drain(tmp_path: Path) -> None:
     expected = {
         "drain, one worker / bare loop of the same client",
+        "drain, fast worker / one worker",
         "drain, two workers / one",
         "CPU of a delivery, one worker / bare loop",
     }
     if has_broker():
         expected |= {"drain, Celery / one worker"}
+    if find_spec("aiohttp"):
+        expected |= {"drain, bare loop of aiohttp / fast worker"}
     if connection.vendor == "postgresql":
         peers = {"django-webhook": has_broker(), "django-outbound-webhooks": True}
         found = {name for name, usable in peers.items() if usable and find_spec(name.replace("-", "_"))}
