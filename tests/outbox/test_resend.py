@@ -215,6 +215,20 @@ class TestLacking:
         assert lacking([profile.pk], endpoint, using="default") == []
         assert lacking([profile.pk], endpoint, using="default", verify=True) == [profile.pk]
 
+    @pytest.mark.parametrize("capturing", [False, True])
+    def test_by_digest_leaves_out_whose_current_state_waits_already(self, capturing: bool) -> None:
+        endpoint = ClientEndpointFactory(capturing=capturing)
+        saved, resent, changed = profiles = UserProfileFactory.create_batch(3)
+        deliver(lambda request: status(200, b'{"third_party_id": "T-%d"}' % json.loads(request.body)["id"]))
+        for profile in (saved, changed):
+            profile.refresh_from_db()
+            profile.city = "Graz"
+            profile.save()
+        UserProfile._base_manager.filter(pk__in=[resent.pk, changed.pk]).update(city="changed by raw SQL")
+        resend.record([resent.pk], using="default", endpoint_ids=[endpoint.pk])
+        ids = [profile.pk for profile in profiles]
+        assert lacking(ids, endpoint, using="default", verify=True) == [changed.pk]
+
     def test_by_digest_overlooks_the_id_that_the_endpoint_gave(self) -> None:
         endpoint, other = ClientEndpointFactory(capturing=True), ClientEndpointFactory()
         profile = UserProfileFactory()
