@@ -132,6 +132,23 @@ def sqlite_waits_its_turn(
     ]
 
 
+@register()
+def mariadb_locks_what_it_changes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W005: in any other isolation level MariaDB also locks what is only read while something is inserted from it."""
+    connection = connections[router.db_for_write(Delivery)]
+    level = connection.settings_dict.get("OPTIONS", {}).get("isolation_level", "read committed")
+    if connection.vendor != "mysql" or str(level).lower() == "read committed":
+        return []
+    return [
+        Caution(
+            "This MariaDB connection is not “read committed”: saves may wait for each other, or fail in a deadlock.",
+            hint="DATABASES['default']['OPTIONS'] = {'isolation_level': 'read committed'}, or leave it out: "
+            "that is what Django takes.",
+            id="live_push.W005",
+        )
+    ]
+
+
 @register(Tags.database)
 def ids_are_captured_without_authentication(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any

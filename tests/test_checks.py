@@ -113,6 +113,24 @@ def test_a_router_that_splits_them_is_an_error() -> None:
         assert ids(checks.outbox_is_in_the_profiles_database(None)) == ["live_push.E005"]
 
 
+@pytest.mark.parametrize(
+    ("vendor", "options", "found"),
+    [
+        pytest.param("mysql", {}, [], id="what Django takes"),
+        pytest.param("mysql", {"isolation_level": "READ COMMITTED"}, [], id="read committed"),
+        pytest.param("mysql", {"isolation_level": "repeatable read"}, ["live_push.W005"], id="repeatable read"),
+        pytest.param("mysql", {"isolation_level": None}, ["live_push.W005"], id="what the server takes"),
+        pytest.param("postgresql", {"isolation_level": 3}, [], id="another database"),
+    ],
+)
+def test_mariadb_in_another_isolation_level_is_told(
+    vendor: str, options: dict[str, Any], found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "vendor", vendor)
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    assert ids(checks.mariadb_locks_what_it_changes(None)) == found
+
+
 @pytest.fixture
 def sqlite(db: None) -> None:
     if connection.vendor != "sqlite":
@@ -223,6 +241,6 @@ def test_every_finding_has_an_id_of_its_own_and_a_hint() -> None:
     made = re.findall(r"(?:Error|Caution)\((.*?)\bid=\"(live_push\.[EW]\d{3})\"", "".join(sources), re.DOTALL)
     assert sorted(id_ for _, id_ in made) == [
         *(f"live_push.E00{number}" for number in range(1, 10)),
-        *(f"live_push.W00{number}" for number in range(1, 5)),
+        *(f"live_push.W00{number}" for number in range(1, 6)),
     ]
     assert all("hint=" in arguments for arguments, _ in made)
