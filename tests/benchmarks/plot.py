@@ -7,7 +7,7 @@ from html import escape
 
 from .harness import Row
 
-WIDTH, LEFT, LINE = 900, 470, 26
+WIDTH, LEFT, LINE = 1100, 650, 26
 
 
 def draw(rows: Sequence[Row], machine: str) -> str:
