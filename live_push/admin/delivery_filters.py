@@ -79,8 +79,7 @@ class ErrorCodeFilter(admin.SimpleListFilter):
             return queryset
         if self.value() == ErrorCode.ID_CONFLICT:
             return in_conflict(queryset)
-        # What succeeded has no last error; to say so lets the database pass over most of the log.
-        return queryset.filter(last_error_code=self.value()).filter(status__in=NOT_SUCCEEDED)
+        return queryset.filter(last_error_code=self.value())
 
 
 def in_conflict(deliveries: QuerySet[Any]) -> QuerySet[Any]:

@@ -482,6 +482,10 @@ class Migration(migrations.Migration):
             model_name='delivery',
             index=models.Index(fields=['status', 'ended_at'], name='live_push_ended'),
         ),
+        migrations.AddIndex(
+            model_name='delivery',
+            index=models.Index(fields=['last_error_code', 'id'], name='live_push_cause'),
+        ),
         migrations.AddConstraint(
             model_name='delivery',
             constraint=models.UniqueConstraint(fields=('push', 'endpoint'), name='live_push_one_delivery_per_endpoint'),

@@ -175,6 +175,7 @@ class Delivery(models.Model):
             models.Index(fields=["endpoint", "profile", "status", "position"], name="live_push_line"),
             models.Index(fields=["leased_until"], name="live_push_lease"),
             models.Index(fields=["status", "ended_at"], name="live_push_ended"),
+            models.Index(fields=["last_error_code", "id"], name="live_push_cause"),
         ]
 
     def __str__(self) -> str:

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from live_push.admin import delivery_filters
 from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHour, Push, UserProfile
@@ -128,6 +129,13 @@ def test_the_pushes_of_one_cause_are_found_by_their_index(log: Push) -> None:
         found = statements(lambda trigger=trigger: delivery_filters.caused_by(Delivery.objects.all(), trigger))  # type: ignore[misc]
         assert len(found) <= 2
         assert not read_whole(found[0], "live_push_push"), trigger
+
+
+def test_deliveries_of_one_cause_are_found_by_their_index(log: Push) -> None:
+    request = RequestFactory().get("/", {"cause": "too_large"})
+    narrowing = delivery_filters.ErrorCodeFilter(request, {"cause": ["too_large"]}, Delivery, site._registry[Delivery])
+    found = narrowing.queryset(request, Delivery.objects.order_by("-pk"))[:100]
+    assert "live_push_cause" in found.explain()
 
 
 def read_whole(sql: str, table: str = TABLE) -> list[str]:
