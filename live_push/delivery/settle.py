@@ -26,6 +26,7 @@ from live_push.models import (
 from live_push.models.clock import db_now
 from live_push.models.locking import locked
 from live_push.outbox import allowance
+from live_push.outbox.claim import give_way
 from live_push.outbox.compiled import IDS, MOMENT, STATUS_CODE, Compiled, M, instance
 from live_push.outbox.compiled_insert import CompiledInsert
 from live_push.outbox.leases import attempt_trigger
@@ -128,6 +129,7 @@ def _settle(
     for health in healths.values():
         health.save(using=using)
     _write(verdicts, now, using=using)
+    _give_way(verdicts, now, using=using)
     statistics.note(verdicts, now, using=using)
     resting = {pk for pk, health in healths.items() if breaker.may_try(health.breaker, now) != "go"}
     unwell = {pk for pk, health in healths.items() if health.failing_since or health.failing_noticed_at}
@@ -279,6 +281,19 @@ def _confirm(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> None:
         for verdict in verdicts
     ]
     _confirmations(using).run(confirmations)
+
+
+def _give_way(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> None:
+    """What is to be tried again gives way where a newer state waits, also while the endpoint rests."""
+    tried_again: dict[int, set[int]] = {}
+    endpoints = {}
+    for verdict in verdicts:
+        delivery, endpoint = verdict.attempt.delivery, verdict.outcome.prepared.endpoint
+        if verdict.decision.wait_seconds is not None and delivery.profile_id is not None:
+            endpoints[endpoint.pk] = endpoint
+            tried_again.setdefault(endpoint.pk, set()).add(delivery.profile_id)
+    for pk, profile_ids in tried_again.items():
+        give_way(profile_ids, endpoints[pk], now, using=using)
 
 
 @lru_cache(maxsize=8)

@@ -222,6 +222,14 @@ def _take(
         wanted *= 4
 
 
+def give_way(profile_ids: Collection[int], endpoint: ClientEndpoint, now: datetime, *, using: str) -> int:
+    """End what newer states of these profiles have made pointless; returns how many deliveries that were."""
+    lines = _lines(profile_ids, endpoint, now, using=using)
+    verdicts = [arrange(line, ordering=endpoint.ordering, confirmed=confirmed) for line, confirmed in lines]
+    pointless = [pk for verdict in verdicts for pk in verdict.giving_way]
+    return cancel(pointless, DeliveryReason.SUPERSEDED, now, using=using)
+
+
 def _sort_out(
     candidates: Sequence[Candidate], endpoint: ClientEndpoint, now: datetime, *, using: str
 ) -> tuple[list[Candidate], int]:

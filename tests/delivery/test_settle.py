@@ -9,6 +9,7 @@ import pytest
 from django.core import mail
 
 from live_push import signals
+from live_push.delivery.request import Request
 from live_push.delivery.result import Result
 from live_push.models import (
     Attempt,
@@ -295,3 +296,28 @@ def test_bytes_follow_the_endpoints_options_of_now() -> None:
     assert b'"emailAddress":null' in second.body
     digests = set(Attempt.objects.values_list("body_digest", flat=True))
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("ordering", "states"),
+    [
+        ("in_order", ["cancelled", "pending"]),
+        ("latest_only", ["cancelled", "pending"]),
+        ("strict", ["pending", "pending"]),
+    ],
+)
+def test_what_failed_gives_way_at_once_to_a_newer_state_though_the_endpoint_rests(
+    ordering: str, states: list[str]
+) -> None:
+    ClientEndpointFactory(ordering=ordering)
+    profile = UserProfileFactory()
+
+    def save_and_fail(request: Request) -> Result:
+        # A newer state comes while the older one is under way; so long a rest lets nobody claim after it.
+        profile.save()
+        return status(503, retry_after="3600")
+
+    deliver(save_and_fail)
+    assert EndpointHealth.objects.get().rests_until is not None
+    assert list(Delivery.objects.order_by("pk").values_list("status", flat=True)) == states
+    assert set(Delivery.objects.filter(status="cancelled").values_list("reason", flat=True)) <= {"superseded"}
