@@ -18,6 +18,7 @@ from live_push.models.clock import DbNow, DbNowMs, is_stopped
 
 from . import failures, resend, snapshots
 from .compiled import IDS, Compiled
+from .compiled_insert import CompiledInsert
 from .fan_out import fan_out
 
 # Above this a bulk write records pushes without bodies: building a million snapshots is no part of anybody's UPDATE.
@@ -137,11 +138,17 @@ def _record_snapshots(profile_ids: Sequence[int], trigger: str, memory: _Memory,
 
 
 def _insert(pushes: list[Push], *, using: str) -> list[int]:
-    if len(pushes) == 1:
-        # PostgreSQL's bulk_create goes through UNNEST, which is slow for bodies.
-        pushes[0].save(using=using, force_insert=True)
-        return [pushes[0].pk]
-    return [push.pk for push in Push.objects.using(using).bulk_create(pushes, batch_size=200)]
+    _new(using).run(pushes)
+    if None not in (ids := [push.pk for push in pushes]):
+        return ids
+    # MySQL tells no keys.
+    event_ids = [push.event_id for push in pushes]
+    return list(Push.objects.using(using).filter(event_id__in=event_ids).values_list("pk", flat=True))
+
+
+@lru_cache(maxsize=8)
+def _new(using: str) -> CompiledInsert:
+    return CompiledInsert(Push, using=using)
 
 
 def _replace(event_id: uuid.UUID, snapshot: snapshots.Snapshot, trigger: str, *, using: str) -> bool:
