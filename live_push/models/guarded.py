@@ -11,7 +11,22 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import F, Model
+from django.db.models import Model
+
+
+class AsItIs:
+    """A column's own value in an UPDATE: ``F()`` of it, without what it costs each save to resolve a dozen of them."""
+
+    contains_aggregate = contains_over_clause = False
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+
+    def resolve_expression(self, *args: Any, **kwargs: Any) -> AsItIs:
+        return self
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        return connection.ops.quote_name(self._column), []
 
 
 class Guarded:
@@ -21,7 +36,7 @@ class Guarded:
         value = super().pre_save(model_instance, add)  # type: ignore[misc]
         if add or model_instance.is_changed_here(self.attname):  # type: ignore[attr-defined]
             return value
-        return F(self.attname)  # type: ignore[attr-defined]
+        return AsItIs(self.column)  # type: ignore[attr-defined]
 
 
 class GuardedBigIntegerField(Guarded, models.BigIntegerField):  # type: ignore[type-arg]
