@@ -91,7 +91,7 @@ def any_header_goes_out(patch: pytest.MonkeyPatch) -> None:
 
 def there_is_no_clock(patch: pytest.MonkeyPatch) -> None:
     original = asyncio.timeout
-    patch.setattr(asyncio, "timeout", lambda seconds: original(60))
+    patch.setattr(asyncio, "timeout", lambda seconds: original(2 * oracles.SOON))
 
 
 def answers_have_no_limit(patch: pytest.MonkeyPatch) -> None:
