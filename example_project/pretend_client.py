@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from django.template.loader import render_to_string
 
-from live_push.https_server import EndpointServer, Exchange, Received
+from live_push.testing.https_server import EndpointServer, Exchange, Received
 
 USERNAME: Final = "test"
 PASSWORD: Final = "password123"  # noqa: S105  (it protects a pretend client)

@@ -206,7 +206,7 @@ class _Story:
         self.narrator.show(arrival.body, only=keys)
 
     def _lacking(self, endpoint: ClientEndpoint) -> bool:
-        return UserProfile.objects.stale(endpoint.pk).exists()
+        return UserProfile.objects.behind_or_never_sent(endpoint.pk).exists()
 
     def _read_again(self, member: UserProfile) -> UserProfile:
         member.refresh_from_db()

@@ -9,6 +9,9 @@ LivePushError
 ├── EndpointUrlError      an endpoint's URL breaks the rule (also a ValueError)
 ├── DestinationRefused    the address guard refused what a name resolved to
 └── TierError             an award, a spending or a program that the tier rules refuse (also a ValueError)
+
+The text of an error is English. ``live_push.rules.messages.message_of(error)`` returns it with its code and its values,
+and ``live_push.rules.translation.translated(error)`` returns it in the active language.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ class SecretMisuse(SecretError):
 
 
 class RotationRefused(SecretError):
-    """A signing secret was to be rotated while the last rotation still overlaps; nothing was changed."""
+    """A signing secret can't be rotated during the overlap of the last rotation; nothing was changed."""
 
 
 class EndpointUrlError(LivePushError, ValueError):
@@ -47,4 +50,4 @@ class DestinationRefused(LivePushError):
 
 
 class TierError(LivePushError, ValueError):
-    """The tier rules refuse what was asked; nothing was changed."""
+    """The tier rules do not allow the operation; nothing was changed."""

@@ -1,12 +1,12 @@
-"""What live_push announces.
+"""The signals of live_push.
 
-Every public signal is sent after the commit that made it true, and a receiver that raises harms nothing.
+Public signals are sent after the commit of the change. An error that a receiver raises does no harm.
 
 ========================== ============================================================================
 signal                     arguments
 ========================== ============================================================================
 ``delivery_succeeded``     ``delivery``, ``attempt``
-``delivery_failed``        ``delivery``, ``attempt`` (the last one; ``None`` where there was none)
+``delivery_failed``        ``delivery``, ``attempt`` (the last one; ``None`` without attempts)
 ``third_party_id_captured`` ``profile_id``, ``endpoint``, ``old``, ``new``
 ``endpoint_failing``       ``endpoint``, ``since``: no success for six hours, once per incident
 ``endpoint_disabled``      ``endpoint``, ``reason``
@@ -29,13 +29,13 @@ endpoint_recovered = Signal()
 endpoint_needs_credentials = Signal()
 endpoint_has_credentials = Signal()
 
-# Private: how the lower rooms (querysets, tiers) say that profiles changed, inside the transaction of the change,
-# without importing what records the push. Arguments: ``profile_ids`` (list[int]), ``trigger`` (str), ``using`` (alias).
+# Private: sent by models and tiers when profiles change, inside the transaction of the change, so that they need not
+# import the code that records the push. Arguments: ``profile_ids`` (list[int]), ``trigger`` (str), ``using`` (alias).
 profiles_changed = Signal()
 
-# Private: an endpoint was switched on, inside that transaction. Arguments: ``endpoint_id`` (int), ``using`` (alias).
+# Private: an endpoint was enabled. Sent inside the transaction. Arguments: ``endpoint_id`` (int), ``using`` (alias).
 endpoint_activated = Signal()
 
-# Private: an endpoint's secrets can't be read any more, or can be again, inside the transaction that noted it.
-# Arguments: ``endpoint_id`` (int), ``problem`` (str; empty where they can be read), ``using`` (alias).
+# Private: an endpoint's secrets can't be read any more, or can be read again. Sent inside the transaction.
+# Arguments: ``endpoint_id`` (int), ``problem`` (str; empty if they can be read), ``using`` (alias).
 credentials_changed = Signal()

@@ -1,4 +1,4 @@
-"""Where Celery looks for tasks: those of the engine, and the clock of the tiers."""
+"""The tasks that Celery discovers: those of the engine, and the clock of the tiers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ __all__ = ["look", "sweep", "tiers"]
 
 @shared_task(name="live_push.tiers", expires=3600, **options)  # type: ignore[untyped-decorator]
 def tiers() -> int:
-    """Apply the tier expiries and resets that are due, as ``live_push_tiers`` does; returns how many members changed.
+    """Apply the tier expiries and resets that are due, like ``live_push_tiers``; return how many members changed.
 
-    To be scheduled every hour. Fails after the rest is done where a program is no ladder.
+    Schedule it every hour. If the tiers of a program do not form a ladder, it raises an error after all others are
+    done.
     """
     return api.apply_due_tier_changes()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import re
 import select
 import socket
 import ssl
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from live_push.certificate_authority import CertificateAuthority, server_context
-from live_push.https_server import Behaviour, Exchange
+from live_push.testing.certificate_authority import CertificateAuthority, server_context
+from live_push.testing.https_server import Behaviour, Exchange
 
 NAMES = ("localhost", "127.0.0.1", "client.test")
 DAY = timedelta(days=1)
@@ -191,6 +193,62 @@ def deaf(context: ssl.SSLContext) -> Callable[[socket.socket, threading.Event], 
     return serve
 
 
+def read_a_little(context: ssl.SSLContext) -> Callable[[socket.socket, threading.Event], None]:
+    """Agrees on encryption, reads the first bytes, then resets the connection."""
+
+    def serve(connection: socket.socket, stopping: threading.Event) -> None:
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            encrypted.recv(1000)
+            encrypted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return serve
+
+
+class Listening:
+    """Agrees on encryption when ``ready`` says so, then reads nothing until ``hungry`` does, and keeps what it read.
+
+    With ``hangs_up`` it hangs up once it has read a whole request; else the other side waits for an answer in vain.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        ready: Callable[[], bool] = lambda: True,
+        hungry: Callable[[], bool] = lambda: True,
+        hangs_up: bool = False,
+    ) -> None:
+        self.read = bytearray()
+        self._context, self._ready, self._hungry, self._hangs_up = context, ready, hungry, hangs_up
+        self._over = threading.Event()
+
+    def wait(self) -> bytes:
+        """Return all that was read, once either side has hung up."""
+        assert self._over.wait(10)
+        return bytes(self.read)
+
+    def __call__(self, connection: socket.socket, stopping: threading.Event) -> None:
+        try:
+            _wait_until(self._ready, stopping)
+            with self._context.wrap_socket(connection, server_side=True) as encrypted:
+                _wait_until(self._hungry, stopping)
+                while not (self._hangs_up and self._has_a_request) and (data := encrypted.recv(65536)):
+                    self.read += data
+        finally:
+            self._over.set()
+
+    @property
+    def _has_a_request(self) -> bool:
+        end = self.read.find(b"\r\n\r\n")
+        length = re.search(rb"(?i)\ncontent-length: *(\d+)", self.read[: max(end, 0)])
+        return length is not None and len(self.read) >= end + 4 + int(length[1])
+
+
+def _wait_until(condition: Callable[[], bool], stopping: threading.Event) -> None:
+    while not condition() and not stopping.wait(0.01):
+        pass
+
+
 @contextmanager
 def unreachable(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """A port that neither accepts nor refuses: its queue is full, so that the kernel drops whoever knocks (Linux)."""
@@ -209,7 +267,22 @@ def unreachable(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
                 connection.close()
 
 
+class Intermediate(CertificateAuthority):
+    """An authority whose own certificate another one issued."""
+
+    def __init__(self, root: CertificateAuthority) -> None:
+        super().__init__("an intermediate")
+        now = datetime.now(UTC)
+        self._certificate = (
+            root._builder(self._name, self._key.public_key(), now - DAY, now + DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(root._key, hashes.SHA256())
+        )
+
+
 # Certificates and protocols at fault: each takes the authority that the client trusts
+
+_NAMES = x509.SubjectAlternativeName([x509.DNSName("client.test"), x509.IPAddress(ip_address("127.0.0.1"))])
 
 
 def expired(authority: CertificateAuthority) -> ssl.SSLContext:
@@ -231,8 +304,7 @@ def by_common_name_only(authority: CertificateAuthority) -> ssl.SSLContext:
 
 
 def for_clients_only(authority: CertificateAuthority) -> ssl.SSLContext:
-    names = x509.SubjectAlternativeName([x509.DNSName("client.test"), x509.IPAddress(ip_address("127.0.0.1"))])
-    return _issued(authority, "a client", names, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]))
+    return _issued(authority, "a client", _NAMES, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]))
 
 
 def _issued(authority: CertificateAuthority, name: str, *extensions: x509.ExtensionType) -> ssl.SSLContext:
@@ -241,11 +313,12 @@ def _issued(authority: CertificateAuthority, name: str, *extensions: x509.Extens
     builder = authority._builder(subject, key.public_key(), now - DAY, now + DAY)
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)
-    made = builder.sign(authority._key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    return server_context(
-        made.public_bytes(pem) + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    return _context(builder.sign(authority._key, hashes.SHA256()), key)
+
+
+def _context(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> ssl.SSLContext:
+    pem, pkcs8, plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return server_context(certificate.public_bytes(pem) + key.private_bytes(pem, pkcs8, plain))
 
 
 def from_an_unknown_authority(authority: CertificateAuthority) -> ssl.SSLContext:
@@ -258,11 +331,13 @@ def from_a_stranger(authority: CertificateAuthority) -> ssl.SSLContext:
 
 
 def self_signed(authority: CertificateAuthority) -> ssl.SSLContext:
-    own = CertificateAuthority("myself")
-    key = own._key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    own, now = CertificateAuthority("myself"), datetime.now(UTC)
+    made = (
+        own._builder(own._name, own._key.public_key(), now - DAY, now + DAY)
+        .add_extension(_NAMES, critical=False)
+        .sign(own._key, hashes.SHA256())
     )
-    return server_context(own.pem + key)
+    return _context(made, own._key)
 
 
 def old_protocol(authority: CertificateAuthority) -> ssl.SSLContext:

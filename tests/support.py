@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from io import StringIO
@@ -11,10 +12,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
-from live_push.delivery.result import Result
 from live_push.delivery.transport import Request
-from live_push.engines.base import run_once
+from live_push.engines.run import run_once
 from live_push.models import UserProfile
+from live_push.rules.result import Result
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -51,7 +52,7 @@ class ScriptedTransport:
 def deliver(*results: Result | Callable[[Request], Result]) -> list[Request]:
     """Deliver what is due now, one at a time, to a client that answers so; returns the requests it got."""
     transport = ScriptedTransport(*results)
-    run_once("default", threads=1, transport=transport, dice=lambda: 0.0)
+    run_once("default", threads=1, transport=transport, random=lambda: 0.0)
     return transport.requests
 
 
@@ -91,5 +92,6 @@ def statements(action: Callable[[], object]) -> list[str]:
     """The SQL that an action runs on the default database, transaction control left out."""
     with CaptureQueriesContext(connection) as captured:
         action()
-    control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET ")
-    return [query["sql"] for query in captured if not query["sql"].lstrip().startswith(control)]
+    # MariaDB's SET STATEMENT … FOR is a prefix of the statement itself.
+    control = re.compile(r"\s*(BEGIN|COMMIT|SAVEPOINT|RELEASE|ROLLBACK|SET (?!STATEMENT))")
+    return [query["sql"] for query in captured if not control.match(query["sql"])]

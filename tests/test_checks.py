@@ -6,21 +6,28 @@ import inspect
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
+from django.contrib.auth import get_user_model
 from django.core import checks as django_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection
+from django.db.models import CharField, EmailField, TextField, UUIDField
 from django.test import override_settings
 
 from live_push import checks, engines
 from live_push.delivery import transport
 from live_push.engines import Engine
 from live_push.models import ClientEndpoint
+from live_push.testing.certificate_authority import CertificateAuthority
+from tests.conftest import need
 from tests.factories import ClientEndpointFactory
+from tests.faults import Intermediate
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,11 +63,92 @@ def with_settings(**values: Any) -> list[str]:
         pytest.param({"USER_FIELDS": {"first_name": "first_name"}}, [], id="user fields that exist"),
         pytest.param({"USER_FIELDS": {"firstName": "first_name"}}, ["live_push.E003"], id="no such profile attribute"),
         pytest.param({"USER_FIELDS": {"first_name": "given"}}, ["live_push.E003"], id="no such user attribute"),
+        pytest.param({"USER_FIELDS": {"first_name": "groups"}}, ["live_push.E003"], id="a relation of the user"),
+        pytest.param({"USER_FIELDS": {"pushes": "first_name"}}, ["live_push.E003"], id="a relation of the profile"),
         pytest.param({"ENGINE": "nowhere.Engine", "ENGIN": 1}, ["live_push.E001"], id="first things first"),
     ],
 )
 def test_the_settings_are_judged(values: dict[str, Any], found: list[str]) -> None:
     assert with_settings(**values) == found
+
+
+def intermediate_alone() -> bytes:
+    return Intermediate(CertificateAuthority("a root")).pem
+
+
+def intermediate_and_root() -> bytes:
+    root = CertificateAuthority("a root")
+    return Intermediate(root).pem + root.pem
+
+
+def key_alone() -> bytes:
+    return CertificateAuthority().issue(["localhost"]).partition(b"-----END CERTIFICATE-----\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "remedy"),
+    [
+        pytest.param(None, "No such file or directory", "root certificates in PEM form", id="missing"),
+        pytest.param(b"", "no certificate in PEM form", "root certificates in PEM form", id="empty"),
+        pytest.param(b"nonsense", "no certificate in PEM form", "root certificates in PEM form", id="nonsense"),
+        pytest.param(key_alone(), "no certificate in PEM form", "root certificates in PEM form", id="a key"),
+        pytest.param(intermediate_alone(), "lacks a root", "Add the certificate of a root", id="an intermediate alone"),
+        pytest.param(intermediate_and_root(), "", "", id="an intermediate and its root"),
+        pytest.param(CertificateAuthority().pem, "", "", id="a root"),
+        pytest.param(Path(certifi.where()).read_bytes(), "", "", id="the public roots"),
+    ],
+)
+def test_a_bundle_that_cannot_be_used_is_named(content: bytes | None, reason: str, remedy: str, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    with override_settings(LIVE_PUSH={"CA_BUNDLE": str(bundle)}):
+        found = checks.settings_are_right(None)
+    assert ids(found) == (["live_push.E012"] if reason else [])
+    assert all(str(bundle) in message.msg and reason in message.msg for message in found)
+    assert all(remedy in str(message.hint) for message in found)
+
+
+def test_a_folder_is_not_a_bundle(tmp_path: Path) -> None:
+    assert with_settings(CA_BUNDLE=str(tmp_path)) == ["live_push.E012"]
+
+
+@pytest.mark.django_db
+def test_check_itself_refuses_a_bundle_that_is_not_there(tmp_path: Path) -> None:
+    bundle = str(tmp_path / "gone.pem")
+    with override_settings(LIVE_PUSH={"CA_BUNDLE": bundle}), pytest.raises(SystemCheckError, match=re.escape(bundle)):
+        call_command("check", databases=["default"])
+
+
+@pytest.mark.parametrize(
+    ("attribute", "theirs", "most", "told"),
+    [
+        pytest.param("first_name", CharField(max_length=255), 255, None, id="as long as ours"),
+        pytest.param("first_name", CharField(max_length=300), 300, "is cut", id="a longer name"),
+        pytest.param("email_address", EmailField(max_length=320), 320, "is stored as null", id="a longer address"),
+        pytest.param("user_name", TextField(max_length=20), None, "is stored as null", id="a text without an end"),
+        pytest.param("user_name", UUIDField(), None, None, id="no text at all"),
+        pytest.param("custom_data", TextField(), None, None, id="not a text of ours"),
+    ],
+)
+def test_a_users_text_that_is_longer_than_the_members_is_told(
+    attribute: str, theirs: Any, most: int | None, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = get_user_model()._meta.get_field("first_name")
+    theirs.set_attributes_from_name("first_name")
+    theirs.model = source.model
+    fields = {"first_name": theirs}
+    get_field = get_user_model()._meta.get_field
+    monkeypatch.setattr(get_user_model()._meta, "get_field", lambda name: fields.get(name) or get_field(name))
+    with override_settings(LIVE_PUSH={"USER_FIELDS": {attribute: "first_name", "last_name": "last_name"}}):
+        found = checks.settings_are_right(None)
+    assert ids(found) == ([] if told is None else ["live_push.W006"])
+    for message in found:
+        assert told is not None
+        assert told in message.msg
+        assert str(most or "any number") in message.msg
+        assert message.hint is not None
+        assert message.hint.endswith("LIVE_PUSH = {'USER_FIELDS': {'last_name': 'last_name'}}")
 
 
 class ComplainingEngine(Engine):
@@ -70,7 +158,36 @@ class ComplainingEngine(Engine):
 
 def test_the_engine_in_force_is_asked_too() -> None:
     assert with_settings(ENGINE="tests.test_checks.ComplainingEngine") == ["shop.E042"]
-    engines._load.cache_clear()
+    engines.base._load.cache_clear()
+
+
+@pytest.mark.parametrize("uses_time_zones", [True, False])
+def test_a_project_without_time_zones_is_refused(*, uses_time_zones: bool) -> None:
+    with override_settings(USE_TZ=uses_time_zones):
+        found = checks.moments_are_utc(None)
+    assert [(message.id, message.hint) for message in found] == (
+        [] if uses_time_zones else [("live_push.E010", "USE_TZ = True")]
+    )
+
+
+@pytest.mark.django_db
+def test_check_itself_refuses_a_project_without_time_zones() -> None:
+    with override_settings(USE_TZ=False), pytest.raises(SystemCheckError, match=r"live_push\.E010"):
+        call_command("check", databases=["default"])
+
+
+def test_a_database_that_keeps_local_times_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection.features, "supports_timezones", False)
+    assert checks.moments_are_utc(None) == []
+    monkeypatch.setattr(connection, "timezone_name", "Europe/Vienna")
+    (message,) = checks.moments_are_utc(None)
+    assert (message.id, message.hint) == ("live_push.E011", "DATABASES['default']['TIME_ZONE'] = None")
+
+
+def test_a_database_that_knows_time_zones_may_have_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection.features, "supports_timezones", True)
+    monkeypatch.setattr(connection, "timezone_name", "Europe/Vienna")
+    assert checks.moments_are_utc(None) == []
 
 
 def test_the_installed_http_client_has_its_seams() -> None:
@@ -90,10 +207,10 @@ def test_a_transport_that_is_not_ours_has_no_seams_of_ours(path: object) -> None
 
 
 def test_the_transport_in_force_is_the_one_whose_client_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("aiohttp.BaseConnector._create_connection")
-    with override_settings(LIVE_PUSH={"TRANSPORT": "live_push.delivery.aiohttp_transport.AiohttpTransport"}):
+    monkeypatch.delattr("pycurl.PREREQFUNCTION")
+    with override_settings(LIVE_PUSH={"TRANSPORT": "live_push.delivery.fast.FastTransport"}):
         (message,) = checks.http_client_has_its_seams(None)
-    assert "BaseConnector._create_connection" in message.msg
+    assert "pycurl.PREREQFUNCTION" in message.msg
     assert checks.http_client_has_its_seams(None) == []
 
 
@@ -120,15 +237,28 @@ def test_a_router_that_splits_them_is_an_error() -> None:
         pytest.param("mysql", {"isolation_level": "READ COMMITTED"}, [], id="read committed"),
         pytest.param("mysql", {"isolation_level": "repeatable read"}, ["live_push.W005"], id="repeatable read"),
         pytest.param("mysql", {"isolation_level": None}, ["live_push.W005"], id="what the server takes"),
-        pytest.param("postgresql", {"isolation_level": 3}, [], id="another database"),
+        pytest.param("postgresql", {}, [], id="PostgreSQL: what the server takes"),
+        pytest.param("postgresql", {"isolation_level": 2}, [], id="PostgreSQL: read committed"),
+        pytest.param("postgresql", {"isolation_level": 3}, ["live_push.W005"], id="PostgreSQL: repeatable read"),
+        pytest.param("postgresql", {"isolation_level": 4}, ["live_push.W005"], id="PostgreSQL: serializable"),
+        pytest.param(
+            "postgresql",
+            {"options": "-c statement_timeout=9 -c default_transaction_isolation=repeatable\\ read"},
+            ["live_push.W005"],
+            id="PostgreSQL: as a parameter of the server",
+        ),
+        pytest.param("sqlite", {"isolation_level": "IMMEDIATE"}, [], id="a database without levels"),
     ],
 )
-def test_mariadb_in_another_isolation_level_is_told(
+def test_another_isolation_level_is_told(
     vendor: str, options: dict[str, Any], found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if vendor == "postgresql":
+        # Its numbers of the levels are the ones below.
+        need(find_spec("psycopg"), "Install psycopg.")
     monkeypatch.setattr(connection, "vendor", vendor)
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
-    assert ids(checks.mariadb_locks_what_it_changes(None)) == found
+    assert ids(checks.saves_are_read_committed(None)) == found
 
 
 @pytest.fixture
@@ -220,27 +350,27 @@ def test_keys_are_judged_at_deployment(values: dict[str, Any], found: list[str])
         assert ids(checks.secrets_have_keys_of_their_own(None)) == found
 
 
-# From Django 6.1 on the command looks at the databases too.
+# From Django 6.1 on the command looks at every database unless some are named.
 @pytest.mark.django_db
 @pytest.mark.parametrize(("arguments", "told"), [((), False), (("--deploy",), True)], ids=["daily", "at deployment"])
 def test_check_itself_tells_it(arguments: tuple[str, ...], told: bool, capsys: pytest.CaptureFixture[str]) -> None:
     with override_settings(LIVE_PUSH={}):
         # What else may be wrong with a project of tests is not our matter.
-        call_command("check", *arguments, fail_level="CRITICAL")
+        call_command("check", *arguments, databases=["default"], fail_level="CRITICAL")
     assert ("live_push.W002" in capsys.readouterr().err) == told
 
 
 @pytest.mark.django_db
 def test_check_itself_refuses_an_unknown_key() -> None:
     with override_settings(LIVE_PUSH={"ENGIN": 1}), pytest.raises(SystemCheckError, match=r"live_push\.E001"):
-        call_command("check")
+        call_command("check", databases=["default"])
 
 
 def test_every_finding_has_an_id_of_its_own_and_a_hint() -> None:
     sources = [inspect.getsource(checks), *(path.read_text() for path in (ROOT / "live_push/engines").glob("*.py"))]
     made = re.findall(r"(?:Error|Caution)\((.*?)\bid=\"(live_push\.[EW]\d{3})\"", "".join(sources), re.DOTALL)
     assert sorted(id_ for _, id_ in made) == [
-        *(f"live_push.E00{number}" for number in range(1, 10)),
-        *(f"live_push.W00{number}" for number in range(1, 6)),
+        *(f"live_push.E{number:03}" for number in range(1, 13)),
+        *(f"live_push.W00{number}" for number in range(1, 7)),
     ]
     assert all("hint=" in arguments for arguments, _ in made)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from live_push import conf
+from live_push import checks, conf
+from live_push.secrets.keyring import SECRET_KEYRING
+
+ROOT = Path(__file__).parents[1]
 
 RIGHT = {
     "ENGINE": ["shop.engines.Own"],
@@ -27,6 +35,7 @@ RIGHT = {
     "USER_FIELDS": [{}, {"first_name": "given_name"}],
     "ENCRYPT_PAYLOADS": [True, False],
     "ADMIN_BASE": ["shop.admin.Base"],
+    "NOTIFY_WORKERS": [True, False],
     "RETENTION_SUCCEEDED_DAYS": [0, 7],
     "RETENTION_FAILED_DAYS": [0, 90],
     "RETENTION_SUCCEEDED_BODIES_DAYS": [None, 0, 2],
@@ -35,12 +44,16 @@ RIGHT = {
 WRONG: dict[str, list[Any]] = {
     "ENGINE": ["", None, 1],
     "AUTOSTART_WORKER": ["yes", 1, 0],
-    "SECRET_KEYS": [[], ["short"], "sixteen letters!", [b"sixteen letters!"], {"sixteen letters!"}],
+    "SECRET_KEYS": [
+        *([], (), "", "sixteen letters!", b"sixteen letters!", {"sixteen letters!"}, {"sixteen letters!": 1}, 5, True),
+        *(["short"], [""], [None], [5], [b"sixteen letters!"], [["sixteen letters!"]], ["short" + 20 * " "]),
+        *(["sixteen letters!", None], ["sixteen letters!", ""], ("sixteen letters!", "short")),
+    ],
     "CONNECT_TIMEOUT_SECONDS": [0, -1, "5", None, True, float("nan"), float("inf")],
     "TOTAL_TIMEOUT_SECONDS": [0, -0.1, "15", None, True, float("nan"), float("inf")],
-    "ALLOWED_PRIVATE_NETWORKS": [None, "10.0.0.0/8", ["10.0.0.1/8"], ["localhost"], [10], [""]],
-    "EXTRA_BLOCKED_NETWORKS": [None, "10.0.0.0/8", ["300.0.0.0/8"], [None]],
-    "ALLOWED_PORTS": [443, ["443"], [0], [65536], [True], {443}],
+    "ALLOWED_PRIVATE_NETWORKS": [None, "10.0.0.0/8", {"10.0.0.0/8"}, ["10.0.0.1/8"], ["localhost"], [10], [""]],
+    "EXTRA_BLOCKED_NETWORKS": [None, "10.0.0.0/8", {"10.0.0.0/8"}, ["300.0.0.0/8"], [None]],
+    "ALLOWED_PORTS": [443, "443", "443,8443", ["443"], [0], [65536], [True], {443}],
     "CA_BUNDLE": ["", False, 1],
     "TRANSPORT": ["", None],
     "PAYLOAD_SERIALIZER": ["", None],
@@ -51,6 +64,7 @@ WRONG: dict[str, list[Any]] = {
     "USER_FIELDS": [None, ["first_name"], {"first_name": ""}, {"first_name": None}],
     "ENCRYPT_PAYLOADS": [None, 1, "yes"],
     "ADMIN_BASE": ["", None],
+    "NOTIFY_WORKERS": [None, 1, "no"],
     "RETENTION_SUCCEEDED_DAYS": [-1, 1.5, None, True, "7", 1_000_000],
     "RETENTION_FAILED_DAYS": [-1, 1.5, None, True, "90", 1_000_000],
     "RETENTION_SUCCEEDED_BODIES_DAYS": [-1, 1.5, True, "2", 1_000_000],
@@ -60,6 +74,20 @@ WRONG: dict[str, list[Any]] = {
 
 def table(values: dict[str, list[Any]]) -> list[Any]:
     return [pytest.param(key, value, id=f"{key}={value!r}") for key in values for value in values[key]]
+
+
+def run_with(folder: Path, setting: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, with ``LIVE_PUSH`` as written in ``setting``."""
+    (folder / "wrong_settings.py").write_text(f"from tests.settings import *\nLIVE_PUSH = {setting}\n")
+    paths = os.pathsep.join([str(ROOT), str(folder)])
+    return subprocess.run(  # noqa: S603  (our own command)
+        [sys.executable, *arguments],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "wrong_settings", "PYTHONPATH": paths},
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_every_key_is_in_the_tables() -> None:
@@ -80,6 +108,39 @@ def test_a_wrong_value_is_one_sentence_that_names_the_key(key: str, value: objec
     (sentence,) = conf.problems({key: value})
     assert sentence.startswith(f"LIVE_PUSH['{key}'] must be ")
     assert f"found {type(value).__name__}" in sentence
+
+
+@pytest.mark.parametrize(("key", "value"), table(WRONG))
+def test_a_wrong_value_stops_every_process_at_the_first_use(key: str, value: object) -> None:
+    # Of any key, so that nothing is sent or stored with settings that their author did not mean.
+    with override_settings(LIVE_PUSH={key: value}), pytest.raises(ImproperlyConfigured) as refusal:
+        _ = conf.current().ENGINE
+    assert [str(refusal.value)] == conf.problems({key: value})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ["[os.environ.get('NO_SUCH_VARIABLE')]", "'a text, where a list of texts belongs'"],
+    ids=["an unset variable", "a text instead of a list"],
+)
+def test_a_web_process_encrypts_nothing_with_a_key_that_can_be_guessed(keys: str, tmp_path: Path) -> None:
+    # A process of its own, because a WSGI server does not run the checks.
+    program = (
+        "from django.core.wsgi import get_wsgi_application; get_wsgi_application()\n"
+        "from live_push.models import ClientEndpoint\n"
+        "endpoint = ClientEndpoint(url='https://push.example.com/', api_key='k')\n"
+        "try: endpoint._meta.get_field('api_key').pre_save(endpoint, add=True)\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    run = run_with(tmp_path, f"{{'SECRET_KEYS': {keys}}}", "-c", program)
+    assert run.stdout.startswith("ImproperlyConfigured LIVE_PUSH['SECRET_KEYS'] must be a list of one or more texts")
+
+
+def test_the_checks_run_and_list_every_fault_where_the_settings_are_wrong(tmp_path: Path) -> None:
+    # Django imports the admin first; an error there would hide the list.
+    run = run_with(tmp_path, "{'SECRET_KEYS': 'a text', 'ALLOWED_PORTS': '443'}", "manage.py", "check")
+    assert run.returncode == 1
+    assert run.stderr.count("(live_push.E001)") == 2
 
 
 def test_the_sentence_about_keys_holds_no_key() -> None:
@@ -134,12 +195,19 @@ def test_the_setting_is_read_live() -> None:
         assert found == days
 
 
-def test_a_default_that_is_changed_in_place_changes_nobody_elses() -> None:
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("ALLOWED_PRIVATE_NETWORKS", lambda networks: networks.append("10.0.0.0/8")),
+        ("USER_FIELDS", lambda names: names.clear()),
+    ],
+)
+def test_a_default_can_not_be_changed_in_place(name: str, change: Callable[[Any], object]) -> None:
     with override_settings(LIVE_PUSH={}):
-        conf.current().ALLOWED_PRIVATE_NETWORKS.append("10.0.0.0/8")
-        conf.current().USER_FIELDS.clear()
-        assert conf.current().ALLOWED_PRIVATE_NETWORKS == []
-        assert conf.current().USER_FIELDS["email_address"] == "email"
+        before = conf.current()
+        with pytest.raises(AttributeError):
+            change(getattr(before, name))
+        assert conf.current() is before
 
 
 def test_keys_are_those_of_the_setting_newest_first() -> None:
@@ -150,3 +218,28 @@ def test_keys_are_those_of_the_setting_newest_first() -> None:
 def test_without_keys_the_projects_own_serve_with_their_fallbacks() -> None:
     with override_settings(LIVE_PUSH={}, SECRET_KEY="the present one", SECRET_KEY_FALLBACKS=["the one before"]):
         assert conf.secret_keys() == ("the present one", "the one before")
+
+
+def test_no_key_shows_in_a_report_of_local_variables() -> None:
+    with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the newest of keys", "the oldest of keys"]}):
+        assert repr(conf.secret_keys()) == "(***, ***)"
+
+
+def test_a_key_of_bytes_stays_the_same_key_when_it_becomes_a_fallback() -> None:
+    key = b"\xff\xfe bytes that are no UTF-8"
+    with override_settings(LIVE_PUSH={}, SECRET_KEY=key):
+        token = SECRET_KEYRING.encrypt(b"kept")
+    with override_settings(LIVE_PUSH={}, SECRET_KEY="a new one", SECRET_KEY_FALLBACKS=[key]):
+        assert SECRET_KEYRING.decrypt(token) == b"kept"
+
+
+@pytest.mark.parametrize("fallbacks", ["the one before", None, {"the one before"}, [None], [""], ["x", 5]], ids=repr)
+def test_fallbacks_that_can_be_guessed_are_no_keys(fallbacks: Any) -> None:
+    with override_settings(LIVE_PUSH={}, SECRET_KEY="the present one", SECRET_KEY_FALLBACKS=fallbacks):
+        with pytest.raises(ImproperlyConfigured, match="SECRET_KEY_FALLBACKS"):
+            SECRET_KEYRING.decrypt(b"a token that somebody wrote into the database")
+        assert {message.id for message in checks.settings_are_right(None)} == {"live_push.E001"}
+    own = {"SECRET_KEYS": ["sixteen letters!"]}
+    with override_settings(LIVE_PUSH=own, SECRET_KEY_FALLBACKS=fallbacks):
+        assert conf.secret_keys() == ("sixteen letters!",)
+        assert checks.settings_are_right(None) == []

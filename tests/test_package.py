@@ -18,7 +18,8 @@ from tests.building import build
 from tests.readme import ROOT
 from tests.test_architecture import MODULES
 
-pytestmark = pytest.mark.slow
+BUILT = pytest.mark.slow
+"""Building the package takes ten seconds, and an index that can be reached."""
 
 
 def _source_files() -> set[str]:
@@ -37,10 +38,12 @@ def _metadata() -> Message:
         return Parser().parsestr(wheel.read(name).decode())
 
 
+@BUILT
 def test_the_wheel_holds_the_whole_package_and_nothing_else() -> None:
     assert _wheel_files() == _source_files()
 
 
+@BUILT
 @pytest.mark.parametrize(
     "needed",
     [
@@ -56,6 +59,7 @@ def test_the_wheel_holds_what_is_easily_forgotten(needed: str) -> None:
     assert any(name.startswith(needed) for name in _wheel_files())
 
 
+@BUILT
 def test_the_sdist_holds_no_tests_and_no_example() -> None:
     with tarfile.open(build().sdist) as sdist:
         parts = {Path(name).parts[1] for name in sdist.getnames() if len(Path(name).parts) > 1}
@@ -64,6 +68,7 @@ def test_the_sdist_holds_no_tests_and_no_example() -> None:
     assert not {"tests", "example_project", "manage.py"} & parts
 
 
+@BUILT
 def test_the_metadata_name_license_version_and_python() -> None:
     metadata = _metadata()
 
@@ -80,6 +85,7 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert newest[1] == live_push.__version__
 
 
+@BUILT
 def test_every_foreign_import_is_declared() -> None:
     distributions = packages_distributions()
     foreign = {

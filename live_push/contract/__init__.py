@@ -1,1 +1,4 @@
-"""The wire: what a client receives, and what its answer says. Pure: no clock, no dice, no ORM, no network."""
+"""The wire contract: the body, headers and signature of a push, and how the client's answer is read.
+
+Pure: no clock, no randomness, no ORM and no network.
+"""

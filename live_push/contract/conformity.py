@@ -1,4 +1,7 @@
-"""Does a snapshot keep the contract? A host's own serializer is judged by this."""
+"""Check that a snapshot keeps the contract.
+
+A host project may replace the payload serializer. What its serializer returns is checked here before it is stored.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from live_push.exceptions import PayloadError
+from live_push.rules.messages import Message
 
 from .fields import BODY, BODY_KEYS, EVENTS, LEVEL, LEVEL_KEYS, NULL_TOGETHER, TIER_INFO, TIER_KEYS, Field, Kind
 from .values import count, custom_data, integer, limited_text, text, type_name
@@ -20,43 +24,52 @@ _TITLE = LEVEL_KEYS["title"]
 _SCORES = tuple(field.key for field in TIER_INFO if field.attribute == "tier_score")
 
 
-def check(snapshot: Any) -> None:
+def check_snapshot(snapshot: Any) -> None:
     """Raise :class:`~live_push.exceptions.PayloadError` unless the snapshot keeps the contract.
 
-    That is: on every level exactly the published keys in the published order; each value of its type, a verified mobile
-    number as epoch seconds; what must be null together is; all members null without a current tier; both scores equal;
-    and the level's name the title of the current tier.
+    The rules are:
+
+    - Every object has exactly the published keys, in the published order.
+    - Every value has the type of its field. ``dateMobileVerified`` is in epoch seconds.
+    - The pairs of :data:`~live_push.contract.fields.NULL_TOGETHER` are both null or both set.
+    - Without a current tier, every member of ``tierInfo`` is null.
+    - ``tierScore`` and ``score`` are equal.
+    - ``fanLevelName`` is the title of the current tier.
+
+    The error names the key and the type that was found, never the value, which may be personal data.
     """
     _check_members("", snapshot, BODY)
     tier = snapshot[_TIER_INFO]
     _check_tier(tier)
     if snapshot[_FAN_LEVEL_NAME] != (tier[_CURRENT_LEVEL] and tier[_CURRENT_LEVEL][_TITLE]):
-        raise PayloadError(f"{_FAN_LEVEL_NAME} must be the title of {_TIER_INFO}.{_CURRENT_LEVEL}.")
+        raise PayloadError(Message("title_differs", key=_FAN_LEVEL_NAME, level=f"{_TIER_INFO}.{_CURRENT_LEVEL}"))
 
 
 def _check_tier(tier: dict[str, Any]) -> None:
     if tier[_CURRENT_LEVEL] is None:
         for key, value in tier.items():
             if value is not None:
-                raise PayloadError(f"{_TIER_INFO}.{key} must be null without a tier; found {type_name(value)}.")
+                raise PayloadError(Message("null_without_tier", key=f"{_TIER_INFO}.{key}", type=type_name(value)))
     for first, second in NULL_TOGETHER:
         if (tier[TIER_KEYS[first]] is None) != (tier[TIER_KEYS[second]] is None):
-            raise PayloadError(f"{_TIER_INFO}: {TIER_KEYS[first]} and {TIER_KEYS[second]} must be null together.")
+            raise PayloadError(
+                Message("null_together", path=_TIER_INFO, first=TIER_KEYS[first], second=TIER_KEYS[second])
+            )
     if len({tier[key] for key in _SCORES}) > 1:
-        raise PayloadError(f"{_TIER_INFO}: {' and '.join(_SCORES)} must be equal.")
+        raise PayloadError(Message("scores_differ", path=_TIER_INFO, keys=" and ".join(_SCORES)))
 
 
 def _check_members(path: str, value: Any, fields: tuple[Field, ...]) -> None:
-    where = path.removesuffix(".") or "The body"
+    where = path.removesuffix(".") or Message("the_body")
     if not isinstance(value, dict):
-        raise PayloadError(f"{where} must be an object; found {type_name(value)}.")
+        raise PayloadError(Message("value_object", key=where, type=type_name(value)))
     keys = [field.key for field in fields]
     if missing := [key for key in keys if key not in value]:
-        raise PayloadError(f"{where} lacks {', '.join(missing)}.")
+        raise PayloadError(Message("keys_missing", where=where, keys=", ".join(missing)))
     if len(value) > len(keys):
-        raise PayloadError(f"{where} has {len(value) - len(keys)} key(s) that the contract does not know.")
+        raise PayloadError(Message("keys_unknown", where=where, count=len(value) - len(keys)))
     if list(value) != keys:
-        raise PayloadError(f"{where} must keep the published order of its keys.")
+        raise PayloadError(Message("keys_order", where=where))
     for field in fields:
         _check_value(path + field.key, value[field.key], field)
 
@@ -67,17 +80,17 @@ def _check_value(path: str, value: Any, field: Field) -> None:
             limited_text(path, value, limit=field.max_length)
         _CHECKS[field.kind](path, value)
     elif not field.nullable:
-        raise PayloadError(f"{path} must not be null.")
+        raise PayloadError(Message("value_required", key=path))
 
 
 def _flag(path: str, value: Any) -> None:
     if integer(path, value) not in (0, 1):
-        raise PayloadError(f"{path} must be 0 or 1; found another number.")
+        raise PayloadError(Message("value_flag", key=path))
 
 
 def _text_flag(path: str, value: Any) -> None:
     if text(path, value) not in ("0", "1"):
-        raise PayloadError(f'{path} must be the text "0" or "1"; found another text.')
+        raise PayloadError(Message("value_text_flag", key=path))
 
 
 def _instant(path: str, value: Any) -> None:
@@ -88,21 +101,21 @@ def _instant(path: str, value: Any) -> None:
             pass
         else:
             return
-    raise PayloadError(f"{path} must be a moment such as 2017-03-23T20:00:00Z; found another text.")
+    raise PayloadError(Message("value_moment", key=path))
 
 
 def _event(path: str, value: Any) -> None:
     if text(path, value) not in EVENTS:
-        raise PayloadError(f"{path} must be one of {', '.join(EVENTS)}; found another text.")
+        raise PayloadError(Message("value_choice", key=path, known=", ".join(EVENTS)))
 
 
 def _nothing(path: str, value: Any) -> None:
-    raise PayloadError(f"{path} must be null; found {type_name(value)}.")
+    raise PayloadError(Message("value_null", key=path, type=type_name(value)))
 
 
 def _custom_data(path: str, value: Any) -> None:
     if custom_data(path, value) is None:
-        raise PayloadError(f"{path} must be null where it is empty.")
+        raise PayloadError(Message("value_empty", key=path))
 
 
 _CHECKS: dict[Kind, Callable[[str, Any], object]] = {

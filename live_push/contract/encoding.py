@@ -1,4 +1,8 @@
-"""A snapshot → bytes: as sent to one endpoint, as stored, as a digest."""
+"""Encode snapshots as JSON.
+
+A snapshot becomes the body for one endpoint (:func:`encode`), the bytes stored with a push (:func:`dump`, read back by
+:func:`load`), or a digest that shows whether two snapshots differ (:func:`snapshot_digest`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from live_push.exceptions import PayloadError
+from live_push.rules.messages import Message
 
 from .fields import BODY_KEYS, LEVEL, TIER_INFO, TIER_KEYS, TIMEFRAME_SCORE_ALIAS, Kind
 from .options import PayloadOptions
@@ -19,19 +24,20 @@ _DATE_MOBILE_VERIFIED = BODY_KEYS["date_mobile_verified"]
 _THIRD_PARTY_ID = BODY_KEYS["third_party_id"]
 _DAYS = frozenset(field.key for field in TIER_INFO if field.kind is Kind.DAYS)
 
-_FORM: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
-_AS_IS = json.JSONEncoder(**_FORM)
-_SORTED = json.JSONEncoder(**_FORM, sort_keys=True)
+_JSON_FORMAT: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+_IN_ORDER = json.JSONEncoder(**_JSON_FORMAT)
+_SORTED = json.JSONEncoder(**_JSON_FORMAT, sort_keys=True)
 _NO_OPTIONS = PayloadOptions()
 _VERIFIED = f'"{_DATE_MOBILE_VERIFIED}":'.encode()
 _NOT_VERIFIED = _VERIFIED + b"null,"
 
 
 def encode(snapshot: Mapping[str, Any], options: PayloadOptions = _NO_OPTIONS) -> bytes:
-    """The body for one endpoint: UTF-8 JSON without insignificant whitespace, non-ASCII characters as themselves.
+    """Return the body for an endpoint with these options.
 
-    The same snapshot and options always give the same bytes. Raises :class:`~live_push.exceptions.PayloadError` for
-    what JSON or UTF-8 can't carry.
+    The body is UTF-8 JSON without insignificant whitespace, with non-ASCII characters unescaped. The same snapshot and
+    options always give the same bytes. Raises :class:`~live_push.exceptions.PayloadError` for values that JSON or UTF-8
+    can't represent, such as NaN or a lone surrogate.
     """
     body = dict(snapshot)
     if body[_DATE_MOBILE_VERIFIED] is not None and not options.mobile_verified_as_date:
@@ -40,79 +46,86 @@ def encode(snapshot: Mapping[str, Any], options: PayloadOptions = _NO_OPTIONS) -
         body[_TIER_INFO] = _tier_info(body[_TIER_INFO], options)
     for key in options.withheld_fields:
         body[key] = None
-    return _bytes(body, _AS_IS)
+    return _to_json(body, _IN_ORDER)
 
 
-def store(snapshot: Mapping[str, Any]) -> bytes:
-    """The snapshot as it is kept beside its push; the same encoding, before any option."""
-    return _bytes(snapshot, _AS_IS)
+def dump(snapshot: Mapping[str, Any]) -> bytes:
+    """Return the bytes to store with a push: the same encoding as :func:`encode`, without any endpoint's options."""
+    return _to_json(snapshot, _IN_ORDER)
 
 
 def load(stored: bytes | memoryview) -> dict[str, Any]:
-    """The snapshot that :func:`store` was given. Raises :class:`~live_push.exceptions.PayloadError`."""
+    """Return the snapshot that :func:`dump` encoded.
+
+    Raises :class:`~live_push.exceptions.PayloadError` if the bytes are not a JSON object.
+    """
     try:
         snapshot = json.loads(bytes(stored))
     except ValueError:
-        raise PayloadError("A stored snapshot can't be read: it is no JSON.") from None
+        raise PayloadError(Message("snapshot_not_json")) from None
     if not isinstance(snapshot, dict):
-        raise PayloadError("A stored snapshot can't be read: it is no object.")
+        raise PayloadError(Message("snapshot_not_object"))
     return snapshot
 
 
-def body_of(stored: bytes | memoryview, options: PayloadOptions = _NO_OPTIONS) -> bytes:
-    """The body for one endpoint of a stored snapshot: ``encode(load(stored), options)``.
+def encode_stored(stored: bytes | memoryview, options: PayloadOptions = _NO_OPTIONS) -> bytes:
+    """Return the body for an endpoint from a stored snapshot: ``encode(load(stored), options)``.
 
-    Where that would change nothing, as with most endpoints and members, it is the stored bytes themselves.
+    Most endpoints have no options and most members no verified mobile number. Then the body equals the stored bytes,
+    which are returned without being parsed.
     """
     raw = bytes(stored)
-    # A key of custom data may be called the same; then there are two.
+    # Custom data may have a key of the same name. With two of them, the search can't find the body's key.
     if options == _NO_OPTIONS and _NOT_VERIFIED in raw and raw.count(_VERIFIED) == 1:
         return raw
     return encode(load(raw), options)
 
 
-def digest(snapshot: Mapping[str, Any], *, ignore_third_party_id: bool = False) -> str:
-    """What tells whether two snapshots say the same: 64 hexadecimal digits (SHA-256).
+def snapshot_digest(snapshot: Mapping[str, Any], *, ignore_third_party_id: bool = False) -> str:
+    """Return a SHA-256 digest of the snapshot, as 64 hexadecimal digits.
 
-    Counted are all members before any endpoint option, whatever the order of their keys (a database may reorder custom
-    data), but for the days left, which change by themselves. The third-party id is left out on demand: for the endpoint
-    that gave it, since capturing it pushes nothing.
+    Snapshots with the same content have the same digest. The order of keys does not count, because a database may
+    reorder the keys of custom data. Endpoint options do not count, and neither do the ``daysUntil…`` members, which
+    change every day without an update of the profile.
+
+    ``ignore_third_party_id`` leaves the third-party id out. Use it for the endpoint whose answer supplied the id:
+    capturing the id causes no push, so the endpoint's last accepted snapshot still lacks it.
     """
     body = dict(snapshot)
     body[_TIER_INFO] = {key: value for key, value in body[_TIER_INFO].items() if key not in _DAYS}
     if ignore_third_party_id:
         del body[_THIRD_PARTY_ID]
-    return hashlib.sha256(_bytes(body, _SORTED)).hexdigest()
+    return hashlib.sha256(_to_json(body, _SORTED)).hexdigest()
 
 
 def _tier_info(members: Mapping[str, Any], options: PayloadOptions) -> dict[str, Any]:
-    block = {}
+    tier_info = {}
     for key, value in members.items():
-        block[key] = value
+        tier_info[key] = value
         if key == _TIMEFRAME_SCORE and options.timeframe_score_alias:
-            block[TIMEFRAME_SCORE_ALIAS.key] = value
-    if block[_NEXT_LEVEL] is None and options.null_levels_as_objects:
-        block[_NEXT_LEVEL] = dict.fromkeys(field.key for field in LEVEL)
-    return block
+            tier_info[TIMEFRAME_SCORE_ALIAS.key] = value
+    if tier_info[_NEXT_LEVEL] is None and options.null_levels_as_objects:
+        tier_info[_NEXT_LEVEL] = dict.fromkeys(field.key for field in LEVEL)
+    return tier_info
 
 
-def _bytes(body: Mapping[str, Any], encoder: json.JSONEncoder) -> bytes:
-    # "from None" throughout: the errors of json and UTF-8 carry the value, which may be personal data.
+def _to_json(body: Mapping[str, Any], encoder: json.JSONEncoder) -> bytes:
+    # Raise "from None", because the errors of json and of the UTF-8 codec quote the value, which may be personal data.
     try:
         return encoder.encode(body).encode()
     except UnicodeEncodeError:
-        raise PayloadError(f"{_with_lone_surrogate(body)} holds half a character (a lone surrogate).") from None
+        raise PayloadError(Message("half_character", key=_key_with_lone_surrogate(body))) from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise PayloadError(f"The body can't be written as JSON: {type(error).__name__}.") from None
+        raise PayloadError(Message("body_not_json", kind=type(error).__name__)) from None
 
 
-def _with_lone_surrogate(body: Mapping[str, Any]) -> str:
-    return next((key for key, value in body.items() if not _is_utf_8(value)), "A key")
+def _key_with_lone_surrogate(body: Mapping[str, Any]) -> str:
+    return next((key for key, value in body.items() if not _is_encodable(value)), "A key")
 
 
-def _is_utf_8(value: Any) -> bool:
+def _is_encodable(value: Any) -> bool:
     try:
-        _AS_IS.encode(value).encode()
+        _IN_ORDER.encode(value).encode()
     except UnicodeEncodeError:
         return False
     return True

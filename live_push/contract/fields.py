@@ -1,7 +1,8 @@
-"""The field table: every key of the body, spelled here and nowhere else.
+"""The field table: every key of the body with its type and meaning.
 
-Payload, conformity check, JSON Schema and OpenAPI are all generated from it, so that they can't drift apart. The order
-is the published one; it is kept for readability and no client may rely on it.
+The payload serializer, the conformity check, the JSON Schema and the OpenAPI document are generated from this table, so
+they can't drift apart. No other module spells a key of the body. The keys keep the published order for readability;
+clients must not rely on it.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ from enum import Enum
 
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**63 - 1
+"""Bounds of a whole number in the body: the signed 64-bit range."""
 
 EVENTS = ("start", "update", "jump", "drop", "maintain", "reset")
-"""How a member came to the current tier. Lower case on the wire, any case as input."""
+"""The events that assign a tier. The body has them in lower case; a row may have them in any case."""
 
 
 class Kind(Enum):
-    """What a value looks like on the wire, apart from null."""
+    """The form of a value in the body, apart from null."""
 
     TEXT = "text"
     INTEGER = "whole number of at most 64 bits"
     NUMERIC = "whole number of at most 64 bits; a numeric text in the row is converted"
     COUNT = "whole number from 0"
-    DAYS = "whole days from 0, rounded down; grows stale by itself, so it is no part of a digest"
+    DAYS = "whole days from 0, rounded down; changes with time alone, so digests leave it out"
     FLAG = "0 or 1"
     TEXT_FLAG = 'the text "0" or "1"'
     TIMESTAMP = "epoch seconds, negative before 1970"
-    VERIFIED = "1, or epoch seconds where the endpoint asks for the date"
+    VERIFIED = "1, or epoch seconds if the endpoint asks for the date"
     INSTANT = "ISO 8601 in UTC with Z, to the second"
     EVENT = "one of the event names"
     NOTHING = "always null"
@@ -40,9 +42,14 @@ class Kind(Enum):
 class Field:
     """One key of the body.
 
-    ``attribute`` is the key of the row that feeds it; for a derived member the name of the derived value, and empty
-    where nothing feeds it. A level's attributes follow ``tier_`` (current) or ``tier_next_`` (next) in the row.
-    ``max_length`` counts characters.
+    ``attribute``
+        The column of the row that supplies the value. For a derived member, the name of the derived value. Empty for
+        members that are always null. For a level, the row's column has the prefix ``tier_`` (current level) or
+        ``tier_next_`` (next level).
+    ``meaning``
+        A description for clients, shown in the JSON Schema.
+    ``max_length``
+        The maximum number of characters; ``None`` for no limit.
     """
 
     key: str
@@ -56,11 +63,11 @@ class Field:
 BODY: tuple[Field, ...] = (
     Field("country", "country", Kind.TEXT, "two-letter country code"),
     Field("receiveSmsMessages", "receive_sms_messages", Kind.FLAG, "opted in to text messages", nullable=False),
-    Field("facebookUserId", "facebook_user_id", Kind.TEXT, "Facebook id; text even where it is numeric"),
+    Field("facebookUserId", "facebook_user_id", Kind.TEXT, "Facebook id; text, even if it is numeric"),
     Field("redeemablePoints", "redeemable_points", Kind.INTEGER, "points that can be spent", nullable=False),
-    Field("postalCode", "postal_code", Kind.TEXT, "postal code; text, as it may have leading zeros and letters"),
+    Field("postalCode", "postal_code", Kind.TEXT, "postal code; text, because it may have leading zeros and letters"),
     Field("tierInfo", "tier_info", Kind.TIER_INFO, "tier data; all members null without a tier", nullable=False),
-    Field("customData", "custom_data", Kind.CUSTOM_DATA, "attributes of the program's own; null where there are none"),
+    Field("customData", "custom_data", Kind.CUSTOM_DATA, "attributes defined by the program; null if there are none"),
     Field("signUpTypeId", "sign_up_type_id", Kind.INTEGER, "how the member signed up; an opaque number"),
     Field("isActive", "is_active", Kind.FLAG, "active member; a deactivation is pushed with 0", nullable=False),
     Field("emailAddress", "email_address", Kind.TEXT, "e-mail address"),
@@ -69,15 +76,15 @@ BODY: tuple[Field, ...] = (
         "dateMobileVerified",
         "date_mobile_verified",
         Kind.VERIFIED,
-        "whether the mobile number was verified: 1, else null; epoch seconds of the day where the endpoint asks for it",
+        "1 if the mobile number was verified, else null; epoch seconds of the verification if the endpoint asks for it",
     ),
-    Field("dateLastLogin", "date_last_login", Kind.TIMESTAMP, "last login; null where there was none"),
+    Field("dateLastLogin", "date_last_login", Kind.TIMESTAMP, "last login; null if the member never logged in"),
     Field("yahooUserId", "yahoo_user_id", Kind.TEXT, "Yahoo id"),
     Field("state", "state", Kind.TEXT, "state"),
-    Field("id", "id", Kind.INTEGER, "the member's id here; never changes", nullable=False),
+    Field("id", "id", Kind.INTEGER, "the member's id; never changes", nullable=False),
     Field("monthlyPoints", "monthly_points", Kind.INTEGER, "points earned this calendar month", nullable=False),
-    Field("signUpCampaign", "sign_up_campaign", Kind.TEXT, "campaign that won the member"),
-    Field("signUpChannelId", "sign_up_channel_id", Kind.NUMERIC, "channel that won the member"),
+    Field("signUpCampaign", "sign_up_campaign", Kind.TEXT, "campaign through which the member signed up"),
+    Field("signUpChannelId", "sign_up_channel_id", Kind.NUMERIC, "channel through which the member signed up"),
     Field("ipAddress", "ip_address", Kind.TEXT, "IP address, version 4 or 6"),
     Field("fanRank", "fan_rank", Kind.INTEGER, "rank in the program; 0 while unranked"),
     Field("firstName", "first_name", Kind.TEXT, "first name"),
@@ -88,7 +95,7 @@ BODY: tuple[Field, ...] = (
     Field("instUserId", "inst_user_id", Kind.TEXT, "Instagram id"),
     Field("weeklyPoints", "weekly_points", Kind.INTEGER, "points earned this week, from Monday", nullable=False),
     Field("lastName", "last_name", Kind.TEXT, "last name"),
-    Field("clientBrandingId", "client_branding_id", Kind.TEXT, "branding of the client; text even where numeric"),
+    Field("clientBrandingId", "client_branding_id", Kind.TEXT, "branding of the client; text, even if it is numeric"),
     Field("gender", "gender", Kind.TEXT, "gender, a free label"),
     Field("city", "city", Kind.TEXT, "city"),
     Field("dateLastUpdated", "date_last_updated", Kind.TIMESTAMP, "last change of the profile", nullable=False),
@@ -103,7 +110,7 @@ BODY: tuple[Field, ...] = (
     Field("streetAddress2", "street_address_2", Kind.TEXT, "street address, second line"),
     Field("emailIsVerified", "email_is_verified", Kind.FLAG, "e-mail address was verified", nullable=False),
     Field("fanLevelName", "tier_title", Kind.TEXT, "name of the current tier, the same as its title"),
-    Field("dateOfBirth", "date_of_birth", Kind.TIMESTAMP, "birth date, an instant: don't assume midnight UTC"),
+    Field("dateOfBirth", "date_of_birth", Kind.TIMESTAMP, "birth date as epoch seconds; not necessarily midnight UTC"),
     Field("receiveEmailUpdates", "receive_email_updates", Kind.FLAG, "opted in to e-mail", nullable=False),
     Field("userName", "user_name", Kind.TEXT, "user name"),
     Field("twitterUserId", "twitter_user_id", Kind.TEXT, "Twitter id"),
@@ -121,7 +128,7 @@ TIER_INFO: tuple[Field, ...] = (
     Field("nextLevel", "tier_next_level", Kind.LEVEL, "the next tier; null at the top"),
     Field("tierScore", "tier_score", Kind.INTEGER, "points earned while in the tier"),
     Field("timeframeScore", "tier_timeframe_score", Kind.INTEGER, "points earned since the last expiry"),
-    Field("assignedByEvent", "tier_assigned_by_event", Kind.EVENT, "what brought the member into the present state"),
+    Field("assignedByEvent", "tier_assigned_by_event", Kind.EVENT, "the event that led to the current state"),
     Field("currentLevel", "tier_current_level", Kind.LEVEL, "the current tier; null without one"),
     Field("score", "tier_score", Kind.INTEGER, "always the same as the tier score"),
     Field("daysUntilResetDate", "tier_days_until_reset_date", Kind.DAYS, "whole days to the reset date"),
@@ -132,20 +139,20 @@ TIER_INFO: tuple[Field, ...] = (
         "scoreNeededToMaintain",
         "tier_score_needed_to_maintain",
         Kind.COUNT,
-        "points still missing to keep the tier; null at the base tier and where nothing expires",
+        "points still missing to keep the tier; null at the base tier and if the tier does not expire",
     ),
 )
 
 LEVEL: tuple[Field, ...] = (
     Field("minValue", "min_value", Kind.INTEGER, "lower bound; null at the base tier"),
-    Field("maxValue", "max_value", Kind.INTEGER, "upper bound, inclusive; null where there is none"),
+    Field("maxValue", "max_value", Kind.INTEGER, "upper bound, inclusive; null at the top tier"),
     Field("title", "title", Kind.TEXT, "name", nullable=False),
 )
 
 TIMEFRAME_SCORE_ALIAS = Field(
     "timeframe_score", "tier_timeframe_score", Kind.INTEGER, "the timeframe score under its other published spelling"
 )
-"""Additional tier member for endpoints that ask for it; stands right after the one it repeats."""
+"""An additional member of ``tierInfo`` for endpoints with this option. It follows the member whose value it repeats."""
 
 NULL_TOGETHER: tuple[tuple[str, str], ...] = (
     ("tier_reset_date", "tier_days_until_reset_date"),
@@ -154,16 +161,13 @@ NULL_TOGETHER: tuple[tuple[str, str], ...] = (
     ("tier_current_level", "tier_score"),
     ("tier_current_level", "tier_timeframe_score"),
 )
-"""Pairs of tier members, by attribute, of which either both are null or none is."""
+"""Pairs of ``tierInfo`` members, by attribute: in each pair, either both are null or neither is."""
 
 BODY_KEYS: dict[str, str] = {field.attribute: field.key for field in BODY if field.attribute}
-"""Key of the body by attribute."""
+"""Maps an attribute to its key in the body."""
 
 TIER_KEYS: dict[str, str] = {field.attribute: field.key for field in reversed(TIER_INFO)}
-"""Key of the tier block by attribute; the first one where two members share it."""
+"""Maps an attribute to its key in ``tierInfo``; to the first key if two members share the attribute."""
 
 LEVEL_KEYS: dict[str, str] = {field.attribute: field.key for field in LEVEL}
-"""Key of a level by attribute."""
-
-PROFILE_ATTRIBUTES: tuple[str, ...] = tuple(name for name in BODY_KEYS if not name.startswith("tier_"))
-"""What a profile row must carry, ``id`` included: one column per key that is neither derived nor always null."""
+"""Maps an attribute to its key in a level object."""

@@ -1,4 +1,4 @@
-"""The headers of a request: their names, their values, and which further ones an endpoint may carry."""
+"""The headers of a push: names, values, credentials, and the rules for an endpoint's extra headers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from live_push import __version__
-from live_push.concealed import Masked
+from live_push.rules.masking import Masked
+from live_push.rules.messages import Message
 
 from .signature import sign
 
+# The names of the headers of a push. Their meaning for the client is described in live_push.contract.openapi.
 AUTHORIZATION = "Authorization"
 API_KEY = "x-api-key"
 CONTENT_TYPE = "Content-Type"
@@ -26,14 +28,16 @@ ATTEMPT = "live-push-attempt"
 TEST = "live-push-test"
 
 JSON = "application/json"
+"""The content type of a push."""
 
-_OURS = frozenset(
+# An endpoint's extra headers must not use these names.
+_RESERVED = frozenset(
     {
         AUTHORIZATION.lower(),
         API_KEY,
         CONTENT_TYPE.lower(),
         USER_AGENT.lower(),
-        # Told by the transport, or changing what the bytes or the answer mean.
+        # The transport sets these headers, or they would change how the body or the answer must be read.
         "accept-encoding",
         "content-encoding",
         "content-length",
@@ -42,9 +46,9 @@ _OURS = frozenset(
         "host",
     }
 )
-_OUR_PREFIXES = ("webhook-", "live-push-")
+_RESERVED_PREFIXES = ("webhook-", "live-push-")
 
-# RFC 9110, section 7.6.1, and those that RFC 2616, section 13.5.1, listed before it.
+# The hop-by-hop headers of RFC 9110, section 7.6.1, and of its predecessor RFC 2616, section 13.5.1.
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -66,31 +70,31 @@ _KEY = re.compile(r"[\x21-\x7e]{1,1024}")
 
 @dataclass(frozen=True)
 class Auth:
-    """How we log in at an endpoint. No credential shows in its ``repr``."""
+    """How a request authenticates itself to an endpoint. The ``repr`` does not show the credential."""
 
     method: Literal["none", "basic", "api_key"]
     credential: str = field(default="", repr=False)
-    """The value of the header, ready to be sent."""
+    """The complete value of the header; empty for the method ``none``."""
 
     @classmethod
     def none(cls) -> Auth:
-        """No login."""
+        """Return the authentication of an endpoint that needs none."""
         return cls("none")
 
     @classmethod
     def basic(cls, username: str, password: str) -> Auth:
-        """Basic authentication over the UTF-8 bytes (RFC 7617). Raises ``ValueError`` as :func:`check_basic`."""
+        """Return Basic authentication in UTF-8 (RFC 7617). Raises ``ValueError`` as :func:`check_basic` does."""
         check_basic(username, password)
         return cls("basic", Masked("Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()))
 
     @classmethod
     def api_key(cls, key: str) -> Auth:
-        """A key in ``x-api-key``. Raises ``ValueError`` as :func:`check_api_key`."""
+        """Return authentication by ``x-api-key``. Raises ``ValueError`` as :func:`check_api_key` does."""
         check_api_key(key)
         return cls("api_key", Masked(key))
 
 
-def build(
+def build_headers(
     *,
     event_id: str,
     sequence: int | None,
@@ -102,11 +106,20 @@ def build(
     extra_headers: Mapping[str, str],
     test: bool = False,
 ) -> dict[str, str]:
-    """The headers of one attempt.
+    """Return the headers of one attempt.
 
-    ``timestamp`` is the attempt's, in whole Unix seconds; ``attempt_number`` counts from 1; ``sequence`` is ``None``
-    for a test push, which has none. The body is signed once with each of ``signing_secrets``, none where there is none.
-    Raises ``ValueError`` for an extra header that is not allowed and for a signing secret that is none.
+    ``sequence``
+        The sequence of the push; ``None`` for a test push, which has no sequence.
+    ``attempt_number``
+        The number of the attempt, from 1.
+    ``timestamp``
+        The time of the attempt, in whole Unix seconds.
+    ``signing_secrets``
+        The body is signed once with each secret. Without a secret, there is no signature header.
+    ``test``
+        Whether to mark the request as a test push.
+
+    Raises ``ValueError`` if an extra header is not allowed or a signing secret is malformed.
     """
     check_extra_headers(extra_headers)
     headers = {
@@ -114,7 +127,8 @@ def build(
         CONTENT_TYPE: JSON,
         USER_AGENT: f"live-push/{__version__}",
         WEBHOOK_ID: event_id,
-        WEBHOOK_TIMESTAMP: f"{timestamp:d}",  # never a float: the receiver signs these digits
+        # "d" refuses a float, because the receiver computes the signature over these very digits.
+        WEBHOOK_TIMESTAMP: f"{timestamp:d}",
         ATTEMPT: str(attempt_number),
     }
     if auth.method == "basic":
@@ -131,75 +145,83 @@ def build(
 
 
 def credentials_in(headers: Mapping[str, Any]) -> tuple[str, ...]:
-    """The credentials that a request carries: what its answer may echo and nobody may read.
+    """Return the credentials in the headers of a request, so that they can be redacted in its answer.
 
-    The key; or the password, and its pair with the user name, which travels in base64. The signature is none: its
-    secret never leaves us.
+    The result holds the API key, or the password and the pair ``user name:password``. Signatures are not included: the
+    signing secret can't be computed from a signature.
     """
-    found: list[str] = []
+    credentials: list[str] = []
     if API_KEY in headers:
-        found.append(Masked(headers[API_KEY]))
+        credentials.append(Masked(headers[API_KEY]))
     if AUTHORIZATION in headers:
         pair = Masked(base64.b64decode(headers[AUTHORIZATION].removeprefix("Basic ")).decode())
-        found += [pair, Masked(pair.partition(":")[2])]
-    return tuple(found)
+        credentials += [pair, Masked(pair.partition(":")[2])]
+    return tuple(credentials)
 
 
 def check_extra_headers(headers: Any) -> None:
     """Raise ``ValueError`` unless these headers may be added to a request.
 
-    A mapping of text to text. Names are tokens (RFC 9110) of at most 100 characters, each once whatever its case, none
-    of ours and none that ends at the next hop. Values are printable Latin-1 of at most 1024 characters, without blanks
-    at either end.
+    The headers are a mapping of text to text. A name is a token (RFC 9110, section 5.6.2) of at most 100 characters. It
+    must not be set by live_push, must not be a hop-by-hop header, and must not occur twice, not even in another case. A
+    value has at most 1024 printable Latin-1 characters and does not begin or end with a blank.
     """
     if not isinstance(headers, Mapping):
-        raise ValueError(f"Extra headers must be an object of names and values; found {type(headers).__name__}.")  # noqa: TRY004
-    seen: set[str] = set()
+        raise ValueError(Message("extra_headers_type", type=type(headers).__name__))  # noqa: TRY004
+    names: set[str] = set()
     for name, value in headers.items():
         _check_header_name(name)
-        if name.lower() in seen:
-            raise ValueError(f"The header {name} is there twice; names are the same in any case.")
-        seen.add(name.lower())
+        if name.lower() in names:
+            raise ValueError(Message("header_twice", name=name))
+        names.add(name.lower())
         _check_header_value(name, value)
 
 
 def check_api_key(key: str) -> None:
-    """Raise ``ValueError`` unless the key is 1 to 1024 printable ASCII characters without a blank."""
+    """Raise ``ValueError`` unless the key has 1 to 1024 printable ASCII characters, without blanks."""
     if not _KEY.fullmatch(_text("An API key", key)):
-        raise ValueError("An API key must be 1 to 1024 printable ASCII characters without blanks.")
+        raise ValueError(Message("api_key_characters"))
 
 
 def check_basic(username: str, password: str) -> None:
     """Raise ``ValueError`` unless both can be sent by Basic authentication (RFC 7617).
 
-    Any text but control characters, and no colon in the user name: it ends at the first one. Either may be empty.
+    Neither may contain control characters or lone surrogates. The user name must not contain a colon, because the
+    receiver takes everything after the first colon as the password. Both may be empty.
     """
-    for what, text in (("The user name", username), ("The password", password)):
-        if any(unicodedata.category(character) in ("Cc", "Cs") for character in _text(what, text)):
-            raise ValueError(f"{what} must not hold control characters or half a character.")
+    if _has_control_characters(_text("The user name", username)):
+        raise ValueError(Message("username_characters"))
+    if _has_control_characters(_text("The password", password)):
+        raise ValueError(Message("password_characters"))
     if ":" in username:
-        raise ValueError("The user name must not hold a colon: the password begins there.")
+        raise ValueError(Message("username_colon"))
+
+
+def _has_control_characters(text: str) -> bool:
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def _check_header_name(name: Any) -> None:
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~, at most 100.")
+        raise ValueError(Message("header_name", name=repr(name)))
     lowered = name.lower()
-    if lowered in _OURS or lowered.startswith(_OUR_PREFIXES):
-        raise ValueError(f"The header {name} is for live_push alone to set; leave it out.")
+    if lowered in _RESERVED or lowered.startswith(_RESERVED_PREFIXES):
+        raise ValueError(Message("header_reserved", name=name))
     if lowered in _HOP_BY_HOP:
-        raise ValueError(f"The header {name} ends at the next hop and never reaches the client; leave it out.")
+        raise ValueError(Message("header_hop_by_hop", name=name))
 
 
 def _check_header_value(name: str, value: Any) -> None:
-    if not _VALUE.fullmatch(_text(f"The value of {name}", value)):
-        raise ValueError(f"The value of {name} must be printable Latin-1 characters, at most 1024.")
-    if value != value.strip():
-        raise ValueError(f"The value of {name} must not begin or end with a blank.")
-
-
-def _text(what: str, value: Any) -> str:
     if not isinstance(value, str):
-        # A ValueError like the others: what a form or a command tells its reader.
-        raise ValueError(f"{what} must be text; found {type(value).__name__}.")  # noqa: TRY004
+        raise ValueError(Message("header_value_type", name=name, type=type(value).__name__))  # noqa: TRY004
+    if not _VALUE.fullmatch(value):
+        raise ValueError(Message("header_value", name=name))
+    if value != value.strip():
+        raise ValueError(Message("header_value_blanks", name=name))
+
+
+def _text(label: str, value: Any) -> str:
+    if not isinstance(value, str):
+        # Forms and commands show the sentence of a ValueError; a TypeError would be taken for a bug.
+        raise ValueError(Message("value_text", key=label, type=type(value).__name__))  # noqa: TRY004
     return value

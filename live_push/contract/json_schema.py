@@ -23,8 +23,8 @@ from .options import PayloadOptions
 Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NULL: Schema = {"const": None}
-_NULL_LEVEL: Schema = {"const": dict.fromkeys(field.key for field in LEVEL)}
+# The value already implies the type, but Ajv in strict mode and code generators require it.
+_NULL: Schema = {"type": "null", "const": None}
 _INTEGER: Schema = {"type": "integer", "minimum": INTEGER_MIN, "maximum": INTEGER_MAX}
 _COUNT: Schema = {**_INTEGER, "minimum": 0}
 _INSTANT: Schema = {
@@ -65,7 +65,7 @@ def body_schema(options: PayloadOptions | None = None) -> Schema:
     schema = _object({field.key: _described(field, _member(field, options, withheld)) for field in BODY})
     name = BODY_KEYS["tier_title"]
     if name not in withheld:
-        without_tier = {BODY_KEYS["tier_info"]: {"properties": {TIER_KEYS["tier_current_level"]: _NULL}}}
+        without_tier = {BODY_KEYS["tier_info"]: _with_members({TIER_KEYS["tier_current_level"]: _NULL})}
         schema["allOf"] = [_when(without_tier, {name: _NULL}, {name: {"not": _NULL}})]
     return {
         "$schema": _DIALECT,
@@ -109,7 +109,7 @@ def _tier_info(options: PayloadOptions) -> Schema:
             pairs.append((field.key, TIMEFRAME_SCORE_ALIAS.key))
     nothing = dict.fromkeys(members, _NULL)
     if options.null_levels_as_objects:
-        nothing[TIER_KEYS["tier_next_level"]] = _NULL_LEVEL
+        nothing[TIER_KEYS["tier_next_level"]] = _null_level()
     rules = [
         _when({first: nothing[first]}, {second: nothing[second]}, {second: {"not": nothing[second]}})
         for first, second in pairs
@@ -121,8 +121,12 @@ def _tier_info(options: PayloadOptions) -> Schema:
 def _level(field: Field, options: PayloadOptions) -> Schema:
     level = _object({member.key: _described(member, _member(member, options)) for member in LEVEL})
     if options.null_levels_as_objects and field.attribute == "tier_next_level":
-        return {"anyOf": [level, _NULL_LEVEL]}
+        return {"anyOf": [level, _null_level()]}
     return _or_null(level)
+
+
+def _null_level() -> Schema:
+    return _object({member.key: _NULL for member in LEVEL})
 
 
 def _object(properties: dict[str, Schema]) -> Schema:
@@ -141,7 +145,11 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _when(condition: dict[str, Schema], then: dict[str, Schema], otherwise: dict[str, Schema] | None = None) -> Schema:
-    rule: Schema = {"if": {"properties": condition}, "then": {"properties": then}}
+    rule: Schema = {"if": _with_members(condition), "then": _with_members(then)}
     if otherwise is not None:
-        rule["else"] = {"properties": otherwise}
+        rule["else"] = _with_members(otherwise)
     return rule
+
+
+def _with_members(members: dict[str, Schema]) -> Schema:
+    return {"type": "object", "properties": members}

@@ -1,4 +1,4 @@
-"""The request that a client receives, and the answers it may give → OpenAPI 3.1."""
+"""Generate the OpenAPI 3.1 description of the request that a client receives and the answers that it may give."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _HEADERS: tuple[tuple[str, str, Schema, bool], ...] = (
     (headers.WEBHOOK_TIMESTAMP, "Unix seconds of this attempt", _WHOLE, True),
     (
         headers.WEBHOOK_SIGNATURE,
-        "Standard Webhooks signatures over id.timestamp.body, where a secret is agreed; two while it is being changed",
+        "Standard Webhooks signatures over id.timestamp.body, if there is a signing secret; two during a rotation",
         {**_TEXT, "pattern": "^v1,[A-Za-z0-9+/]+=*( v1,[A-Za-z0-9+/]+=*)*$"},
         False,
     ),
     (
         headers.SEQUENCE,
-        "grows with every push of the same member: ignore a push below the highest one seen; absent on a test push",
+        "increases with every push of the same member: ignore a push below the highest one seen; absent on a test push",
         _WHOLE,
         False,
     ),
-    (headers.ATTEMPT, "number of this attempt", {"type": "integer", "minimum": 1}, True),
-    (headers.TEST, "present on a test push, whose member does not exist", {"const": "1"}, False),
+    (headers.ATTEMPT, "number of this attempt, from 1", {"type": "integer", "minimum": 1}, True),
+    (headers.TEST, "present on test pushes only", {"const": "1"}, False),
 )
 
 _RETRY_AFTER: Schema = {
     "Retry-After": {
-        "description": "seconds or an HTTP date; the endpoint rests until then, at most six hours",
+        "description": "seconds or an HTTP date; nothing is sent to the endpoint until then, for at most six hours",
         "schema": _TEXT,
     }
 }
 
-_RETRIED = "Failed; tried again on schedule."
+_RETRIED = "Failed; retried on schedule."
 
 
 def openapi(options: PayloadOptions | None = None) -> dict[str, Any]:
-    """OpenAPI 3.1 document whose ``webhooks`` describe the push as an endpoint with these options receives it."""
+    """Return an OpenAPI 3.1 document; its ``webhooks`` describe the push as an endpoint with these options gets it."""
     schema = body_schema(options)
     del schema["$schema"], schema["$id"]
     return {
@@ -60,7 +60,7 @@ def openapi(options: PayloadOptions | None = None) -> dict[str, Any]:
                 "post": {
                     "operationId": "profileUpdated",
                     "summary": "A member's profile was created or updated",
-                    "description": "Sent at least once per event: tell repeated ones by the event id.",
+                    "description": "Sent at least once per event: recognize repetitions by the event id.",
                     "security": [{}, {"basic": []}, {"apiKey": []}],
                     "parameters": [_parameter(*header) for header in _HEADERS],
                     "requestBody": {
@@ -93,21 +93,21 @@ def _parameter(name: str, description: str, schema: Schema, required: bool) -> S
 def _responses() -> dict[str, Any]:
     return {
         "2XX": {
-            "description": "Accepted. The body matters only where the third-party id is captured: then it is required.",
+            "description": "Accepted. Only third-party ID synchronization reads the body; then it must have the id.",
             "content": {
                 headers.JSON: {
                     "schema": {"$ref": "#/components/schemas/ThirdPartyId"},
                     "examples": {
                         "captured": {
-                            "summary": "third-party id captured",
+                            "summary": "with third-party ID synchronization",
                             "value": {reply.KEY: "123456789"},
                         },
-                        "plain": {"summary": "no capture agreed", "value": {}},
+                        "plain": {"summary": "without third-party ID synchronization", "value": {}},
                     },
                 }
             },
         },
-        "3XX": {"description": "Failed: redirects are never followed. Tried again on schedule."},
+        "3XX": {"description": "Failed: redirects are never followed. Retried on schedule."},
         "410": {"description": "Gone: failed for good, and the endpoint is disabled."},
         "413": {"description": "Too large: failed for good."},
         "429": {"description": _RETRIED, "headers": _RETRY_AFTER},

@@ -1,4 +1,7 @@
-"""What one endpoint may change about its body: always additive, or a value; no documented key is removed or renamed."""
+"""The payload options of an endpoint.
+
+An option adds a key to the body or changes a value. No option removes or renames a published key.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from live_push.exceptions import PayloadError
+from live_push.rules.messages import Message
 
 from .fields import BODY, BODY_KEYS
 
@@ -17,16 +21,19 @@ _MAY_BE_WITHHELD = frozenset(field.key for field in BODY) - frozenset(_NEVER_WIT
 class PayloadOptions:
     """The payload options of an endpoint, all off by default.
 
-    - ``timeframe_score_alias``: the tier block carries the timeframe score a second time, in its other published
-      spelling.
-    - ``null_levels_as_objects``: where the next level would be null, an object whose three members are null, for
-      published templates that read its lower bound unguarded. The current level of a member without a tier stays null.
-    - ``mobile_verified_as_date``: epoch seconds where a verified mobile number is otherwise told by 1.
-    - ``withheld_fields``: top-level keys whose value is sent as null. Only the named key: a copy of the same fact
-      elsewhere (the name of the tier inside the tier block) stays.
+    ``timeframe_score_alias``
+        ``tierInfo`` has the timeframe score a second time, as ``timeframe_score``, the other published spelling.
+    ``null_levels_as_objects``
+        ``nextLevel`` is an object with three null members instead of null. Published templates read
+        ``nextLevel.minValue`` without checking for null. ``currentLevel`` of a member without a tier stays null.
+    ``mobile_verified_as_date``
+        ``dateMobileVerified`` is the time of verification in epoch seconds instead of 1.
+    ``withheld_fields``
+        Top-level keys whose value is sent as null. Other members with the same information are still sent: if
+        ``fanLevelName`` is withheld, ``tierInfo`` still has the title of the tier.
 
-    Raises :class:`~live_push.exceptions.PayloadError` for a key that can't be withheld: a misspelt one, silently
-    ignored, would send what the client must not get.
+    Raises :class:`~live_push.exceptions.PayloadError` if a key can't be withheld. A misspelt key must not be ignored,
+    because the client would then receive data that it must not get.
     """
 
     timeframe_score_alias: bool = False
@@ -41,11 +48,9 @@ class PayloadOptions:
 def check_withheld(keys: Iterable[str]) -> None:
     """Raise :class:`~live_push.exceptions.PayloadError` unless every key is a top-level key that may be withheld."""
     if not isinstance(keys, list | tuple | set | frozenset):
-        raise PayloadError(f"Withheld fields must be a list of keys; found {type(keys).__name__}.")
+        raise PayloadError(Message("withheld_type", type=type(keys).__name__))
     for key in keys:
         if key in _NEVER_WITHHELD:
-            raise PayloadError(
-                f"{key} can't be withheld: a client needs {' and '.join(_NEVER_WITHHELD)} to use a push."
-            )
+            raise PayloadError(Message("withheld_needed", key=key, needed=" and ".join(_NEVER_WITHHELD)))
         if not isinstance(key, str) or key not in _MAY_BE_WITHHELD:
-            raise PayloadError(f"{key!r} is no top-level key of the body, so it can't be withheld.")
+            raise PayloadError(Message("withheld_unknown", key=repr(key)))

@@ -1,8 +1,8 @@
-"""A profile's row → its snapshot.
+"""Turn a profile's row into its snapshot.
 
-The *snapshot* is the body of the contract as a dictionary, in the published order, with one difference: where the
-mobile number is verified it holds the epoch seconds of that day instead of 1. So it is the richest form, and whatever
-an endpoint's options ask for can be told from it later, at any redelivery.
+A *snapshot* is the body of the contract as a dictionary, in the published order, with one difference: if the mobile
+number is verified, ``dateMobileVerified`` is the time of verification in epoch seconds instead of 1. The snapshot thus
+has everything that the options of any endpoint need, and the body for an endpoint can be made from it at any time.
 """
 
 from __future__ import annotations
@@ -13,27 +13,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from live_push.exceptions import PayloadError
+from live_push.rules.messages import Message
 
-from .conformity import check
-from .encoding import body_of, digest, encode, load, store
 from .fields import BODY, BODY_KEYS, Kind
-from .options import PayloadOptions, check_withheld
-from .tier_info import tier_event, tier_info
-from .values import aware, check_custom_data, converter, type_name
-
-__all__ = [
-    "PayloadOptions",
-    "ProfilePayload",
-    "body_of",
-    "check",
-    "check_custom_data",
-    "check_withheld",
-    "digest",
-    "encode",
-    "load",
-    "store",
-    "tier_event",
-]
+from .tier_info import tier_info
+from .values import aware, converter, type_name
 
 _KEYS = tuple(field.key for field in BODY)
 _STEPS = tuple(
@@ -47,24 +31,36 @@ _WEEKLY_POINTS = BODY_KEYS["weekly_points"]
 
 
 class ProfilePayload:
-    """The payload serializer: one row of a ``values()`` query in, one snapshot out.
+    """The payload serializer: turn one row of a ``values()`` query into a snapshot.
 
-    A host's subclass may name further ``columns`` (ORM paths from the profile, such as ``"user__email"``) to be read
-    with the row, and override :meth:`snapshot`: change a copy of the row and hand it to ``super()``, or change the
-    snapshot that comes back. What it returns is judged by :func:`check`.
+    A host project may subclass it to supply keys from elsewhere. Example::
+
+        class OurPayload(ProfilePayload):
+            columns = ("user__email",)
+
+            def snapshot(self, row):
+                return super().snapshot({**row, "email_address": row["user__email"]})
+
+    The result is checked with :func:`~live_push.contract.conformity.check_snapshot` before it is stored.
     """
 
     columns: tuple[str, ...] = ()
+    """Further columns to read, as ORM paths from the profile. A second statement of each save reads them."""
 
     def snapshot(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The snapshot of one profile.
+        """Return the snapshot of one profile.
 
-        The row has one key per profile attribute (flags are booleans, dates aware datetimes), the flat tier block
-        (``tier_title`` is ``None`` without a tier), ``monthly_points_period`` and ``weekly_points_period`` (first day
-        of the month, Monday of the week that the points belong to, or ``None``: points as they are),
-        ``tier_time_zone`` (IANA name, ``None`` for UTC) and ``now``, the database's clock.
+        The row has these columns:
 
-        Raises :class:`~live_push.exceptions.PayloadError` with the key and the type that was found.
+        - One column per profile attribute. Flags are booleans, dates are aware datetimes.
+        - The tier's columns, ``tier_…``. Without a tier, ``tier_title`` is ``None``.
+        - ``monthly_points_period`` and ``weekly_points_period``: the first day of the month and the Monday of the week
+          to which the points belong, as dates. If the period has passed, the points are sent as 0. With ``None`` they
+          are sent unchanged.
+        - ``tier_time_zone``: an IANA name; ``None`` means UTC.
+        - ``now``: the time of the database.
+
+        Raises :class:`~live_push.exceptions.PayloadError`, which names the key and the type that was found.
         """
         body: dict[str, Any] = dict.fromkeys(_KEYS)
         try:
@@ -73,17 +69,17 @@ class ProfilePayload:
                 if value is not None:
                     body[key] = convert(key, value)
                 elif not nullable:
-                    raise PayloadError(f"{key} must not be null.")
+                    raise PayloadError(Message("value_required", key=key))
             body[_TIER_INFO] = tier_info(row)
             if row["monthly_points_period"] is not None or row["weekly_points_period"] is not None:
-                _forget_past_periods(body, row)
+                _clear_past_periods(body, row)
         except KeyError as column:
-            raise PayloadError(f"The row lacks {column}.") from None
+            raise PayloadError(Message("column_missing", column=str(column))) from None
         return body
 
 
-def _forget_past_periods(body: dict[str, Any], row: Mapping[str, Any]) -> None:
-    """Points of a month or week that has passed read as 0; one that has not begun yet keeps its points."""
+def _clear_past_periods(body: dict[str, Any], row: Mapping[str, Any]) -> None:
+    """Set the points of a past month or week to 0. Points of a period that has not begun yet are kept."""
     today = aware("now", row["now"]).astimezone(_zone(row["tier_time_zone"])).date()
     if _is_before(row["monthly_points_period"], today.replace(day=1)):
         body[_MONTHLY_POINTS] = 0
@@ -94,9 +90,9 @@ def _forget_past_periods(body: dict[str, Any], row: Mapping[str, Any]) -> None:
 def _is_before(period: Any, current: date) -> bool:
     if period is None:
         return False
-    # A datetime is a date to isinstance(), yet can't be compared with one.
+    # isinstance() would accept a datetime, which can't be compared with a date.
     if type(period) is not date:
-        raise PayloadError(f"A points period must be a date; found {type_name(period)}.")
+        raise PayloadError(Message("period_type", type=type_name(period)))
     return period < current
 
 
@@ -104,5 +100,5 @@ def _zone(name: str | None) -> ZoneInfo:
     try:
         return ZoneInfo("UTC" if name is None else name)
     except (KeyError, ValueError, OSError, TypeError, AttributeError):
-        # Depending on its shape an unknown name is a missing key, a bad path, a folder or no text at all.
-        raise PayloadError("tier_time_zone is no IANA time zone.") from None
+        # ZoneInfo raises different errors for an unknown name, a name that is a bad path or a folder, and a non-text.
+        raise PayloadError(Message("tier_time_zone")) from None

@@ -1,4 +1,8 @@
-"""The bytes of an answer → the client's own id of the member, or why there is none."""
+"""Read the client's own id of the member from an answer.
+
+Endpoints with third-party ID synchronization must answer with ``{"third_party_id": …}``. The result of reading is the
+id, or the reason why the answer has none.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from live_push.unseen import UNSEEN
+from live_push.rules.invisible import INVISIBLE
+from live_push.rules.messages import Message
 
 KEY = "third_party_id"
-MAX_LENGTH = 100
-MAX_BYTES = 64 * 1024
+"""The key of the id in the answer."""
+
+MAX_ID_LENGTH = 100
+"""Maximum length of an id, in characters."""
+
+MAX_ANSWER_BYTES = 64 * 1024
+"""Maximum size of an answer that is read for an id, in bytes."""
 
 
 class Reason(StrEnum):
-    """Why an answer gave an id or none; the values are stable."""
+    """The states of an answer: it has an id, or why not. The values are stored, so they are stable."""
 
     FOUND = "id_found"
     CUT = "id_answer_cut"
@@ -29,53 +39,46 @@ class Reason(StrEnum):
     UNPRINTABLE = "id_unprintable"
 
 
-_SENTENCES = {
-    Reason.FOUND: f"The answer carries {KEY}.",
-    Reason.CUT: f"The answer is incomplete or longer than {MAX_BYTES // 1024} KiB, so its {KEY} can't be trusted.",
-    Reason.NOT_JSON: f"The answer is no JSON; it should be an object with {KEY}.",
-    Reason.NOT_AN_OBJECT: f"The answer is JSON, but no object; it should be an object with {KEY}.",
-    Reason.MISSING: f"The answer is an object without {KEY}.",
-    Reason.DUPLICATED: f"The answer has {KEY} more than once.",
-    Reason.WRONG_TYPE: f"{KEY} in the answer is neither text nor a whole number.",
-    Reason.EMPTY: f"{KEY} in the answer is empty.",
-    Reason.TOO_LONG: f"{KEY} in the answer is longer than {MAX_LENGTH} characters.",
-    Reason.UNPRINTABLE: f"{KEY} in the answer holds characters that can't be seen, such as controls.",
-}
-
-
 @dataclass(frozen=True)
 class Reply:
-    """What an answer says about the id: ``third_party_id`` is text exactly where ``reason`` is ``id_found``."""
+    """The result of reading an answer. ``third_party_id`` is set if ``reason`` is ``FOUND``, else ``None``."""
 
     third_party_id: str | None
     reason: Reason
 
     @property
-    def sentence(self) -> str:
-        """The reason for a reader."""
-        return _SENTENCES[self.reason]
+    def sentence(self) -> Message:
+        """Return the reason as a sentence for operators."""
+        match self.reason:
+            case Reason.CUT:
+                return Message(Reason.CUT, key=KEY, size=MAX_ANSWER_BYTES // 1024)
+            case Reason.TOO_LONG:
+                return Message(Reason.TOO_LONG, key=KEY, most=MAX_ID_LENGTH)
+        return Message(self.reason, key=KEY)
 
 
 class _Number(str):
-    """A whole number as it was written: int() would refuse one of thousands of digits, in any member."""
+    """A whole number, kept as text: ``int()`` raises for thousands of digits, even if they are in another member."""
 
     __slots__ = ()
 
 
 def read_third_party_id(body: bytes, *, complete: bool) -> Reply:
-    """The id in the body of a 2xx answer; never raises, whatever the bytes.
+    """Read the id from the body of a 2xx answer. Never raises.
 
-    Wanted is a JSON object in UTF-8, a byte order mark tolerated, whose top-level member ``third_party_id`` is text of
-    1 to 100 characters once trimmed, without control characters and others that can't be seen, or a whole number, which
-    becomes text. Other members do not matter. ``complete`` tells that no byte is missing at the end; an answer that was
-    cut, or that is longer than 64 KiB, is not read at all.
+    A valid answer is a JSON object in UTF-8, with or without a byte order mark. Its top-level member ``third_party_id``
+    is either text of 1 to 100 characters after trimming, without invisible characters, or a whole number, which becomes
+    text. Other members are ignored: ``{"third_party_id": 42, "status": "ok"}`` gives ``"42"``.
+
+    ``complete`` says whether the whole body was received. A truncated body, or one of more than 64 KiB, is not read,
+    because a part of it may look like a valid answer.
     """
-    if not complete or len(body) > MAX_BYTES:
+    if not complete or len(body) > MAX_ANSWER_BYTES:
         return Reply(None, Reason.CUT)
     try:
-        # Pairs, since a dictionary would hide a duplicated key; in a tuple, since an array becomes a list.
+        # Objects are read as tuples of pairs: a dictionary would hide a duplicated key. Arrays are read as lists.
         answer = json.loads(
-            body.decode("utf-8-sig"), object_pairs_hook=tuple, parse_int=_Number, parse_constant=_refuse
+            body.decode("utf-8-sig"), object_pairs_hook=tuple, parse_int=_Number, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError):
         return Reply(None, Reason.NOT_JSON)
@@ -84,21 +87,22 @@ def read_third_party_id(body: bytes, *, complete: bool) -> Reply:
     values = [value for key, value in answer if key == KEY]
     if len(values) != 1:
         return Reply(None, Reason.DUPLICATED if values else Reason.MISSING)
-    return _judge(values[0])
+    return _read_value(values[0])
 
 
-def _judge(value: Any) -> Reply:
+def _read_value(value: Any) -> Reply:
     if not isinstance(value, str):
         return Reply(None, Reason.WRONG_TYPE)
     text = value.strip()
     if not text:
         return Reply(None, Reason.EMPTY)
-    if len(text) > MAX_LENGTH:
+    if len(text) > MAX_ID_LENGTH:
         return Reply(None, Reason.TOO_LONG)
-    if UNSEEN.search(text):
+    if INVISIBLE.search(text):
         return Reply(None, Reason.UNPRINTABLE)
     return Reply(str(int(text)) if isinstance(value, _Number) else text, Reason.FOUND)
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+def _refuse_constant(constant: str) -> NoReturn:
+    """Refuse ``NaN`` and the infinities, which Python's parser accepts although JSON does not have them."""
+    raise ValueError(f"{constant} is not JSON")

@@ -1,4 +1,4 @@
-"""The golden sample: the published member, as a row and as a body."""
+"""The golden sample: the member of the published documentation, as a row and as a body."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ ROW: dict[str, Any] = {
 
 
 def sample(options: PayloadOptions | None = None) -> dict[str, Any]:
-    """The golden sample as an endpoint with these options receives it."""
+    """Return the body of the golden sample as an endpoint with these options receives it."""
     return load(encode(ProfilePayload().snapshot(ROW), options or PayloadOptions()))

@@ -1,4 +1,4 @@
-"""The contract as data: JSON Schema of the body, OpenAPI of the request, the golden sample."""
+"""The contract as data, for clients: JSON Schema of the body, OpenAPI of the request, and a sample body."""
 
 from __future__ import annotations
 

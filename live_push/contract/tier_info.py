@@ -1,4 +1,4 @@
-"""The row's flat tier block → the body's tier object, with all that is derived from it."""
+"""Make the ``tierInfo`` object of the body, with its derived members, from the ``tier_…`` columns of a row."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from live_push.exceptions import PayloadError
+from live_push.rules.messages import Message
 
 from .fields import BODY_KEYS, LEVEL, TIER_INFO, TIER_KEYS
-from .values import aware, converter, count, event, instant, integer
+from .values import aware, converter, count, event, integer, iso_8601
 
 _TIMEFRAMES = ("fixed", "rolling", "none")
 _DAY = timedelta(days=1)
@@ -17,26 +18,29 @@ _DAY = timedelta(days=1)
 _PREFIX = BODY_KEYS["tier_info"] + "."
 _PATHS = {attribute: _PREFIX + key for attribute, key in TIER_KEYS.items()}
 _MEMBERS = tuple((field.key, field.attribute) for field in TIER_INFO)
-_LEVEL_STEPS = tuple((field.key, field.attribute, converter(field)) for field in LEVEL)
+_LEVEL_MEMBERS = tuple((field.key, field.attribute, converter(field)) for field in LEVEL)
 
 
-def without_tier() -> dict[str, Any]:
-    """The block of a member without a tier: all fourteen members null."""
+def empty_tier_info() -> dict[str, Any]:
+    """Return the ``tierInfo`` of a member without a tier: all fourteen members are null."""
     return dict.fromkeys(key for key, _ in _MEMBERS)
 
 
 def tier_info(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The tier block of one row, members in the published order.
+    """Return the ``tierInfo`` of one row, with its members in the published order.
 
-    What is still needed is never below 0. Where nothing expires, everything about expiry, reset and maintaining is
-    null; only a fixed timeframe has a reset. The base tier (no lower bound) has nothing to maintain. Raises
-    :class:`~live_push.exceptions.PayloadError`; ``KeyError`` where the row lacks a column.
+    - The points still needed are at least 0.
+    - If the tier does not expire, every member about expiry, reset and maintaining is null.
+    - Only a fixed timeframe has a reset date.
+    - The base tier, which has no lower bound, has no score to maintain.
+
+    Raises :class:`~live_push.exceptions.PayloadError` for a wrong value, ``KeyError`` if the row lacks a column.
     """
     if row["tier_title"] is None:
-        return without_tier()
+        return empty_tier_info()
     timeframe = row["tier_timeframe"]
     if timeframe not in _TIMEFRAMES:
-        raise PayloadError(f"tier_timeframe must be one of {', '.join(_TIMEFRAMES)}.")
+        raise PayloadError(Message("tier_timeframe", known=", ".join(_TIMEFRAMES)))
 
     score = integer(_PATHS["tier_timeframe_score"], row["tier_timeframe_score"])
     next_level = None if row["tier_next_title"] is None else _level("tier_next_", "tier_next_level", row)
@@ -45,8 +49,8 @@ def tier_info(row: Mapping[str, Any]) -> dict[str, Any]:
     maintain_score = _maintain_score(row) if expiration_date is not None else None
 
     values = {
-        "tier_reset_date": _instant("tier_reset_date", reset_date),
-        "tier_date_reached": _instant("tier_date_reached", row["tier_date_reached"]),
+        "tier_reset_date": _date("tier_reset_date", reset_date),
+        "tier_date_reached": _date("tier_date_reached", row["tier_date_reached"]),
         "tier_score_needed_to_reach": next_level
         and _needed("tier_score_needed_to_reach", row["tier_next_min_value"], score),
         "tier_next_level": next_level,
@@ -56,8 +60,8 @@ def tier_info(row: Mapping[str, Any]) -> dict[str, Any]:
         "tier_current_level": _level("tier_", "tier_current_level", row),
         "tier_days_until_reset_date": _whole_days(reset_date, row["now"]),
         "tier_days_until_expiration_date": _whole_days(expiration_date, row["now"]),
-        "tier_date_assigned": _instant("tier_date_assigned", row["tier_date_assigned"]),
-        "tier_expiration_date": _instant("tier_expiration_date", expiration_date),
+        "tier_date_assigned": _date("tier_date_assigned", row["tier_date_assigned"]),
+        "tier_expiration_date": _date("tier_expiration_date", expiration_date),
         "tier_score_needed_to_maintain": None
         if maintain_score is None
         else _needed("tier_score_needed_to_maintain", maintain_score, score),
@@ -66,21 +70,21 @@ def tier_info(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tier_event(snapshot: Mapping[str, Any]) -> str | None:
-    """The event that a snapshot names; ``None`` without a tier."""
-    name: str | None = snapshot[BODY_KEYS["tier_info"]][TIER_KEYS["tier_assigned_by_event"]]
-    return name
+    """Return the event that assigned the tier in this snapshot, such as ``"jump"``; ``None`` without a tier."""
+    event_name: str | None = snapshot[BODY_KEYS["tier_info"]][TIER_KEYS["tier_assigned_by_event"]]
+    return event_name
 
 
 def _level(prefix: str, attribute: str, row: Mapping[str, Any]) -> dict[str, Any]:
     path = _PATHS[attribute]
     return {
         key: None if (value := row[prefix + name]) is None else convert(f"{path}.{key}", value)
-        for key, name, convert in _LEVEL_STEPS
+        for key, name, convert in _LEVEL_MEMBERS
     }
 
 
 def _maintain_score(row: Mapping[str, Any]) -> Any:
-    """What must be reached to keep the tier: its own maintain score, else its lower bound; ``None`` at the base."""
+    """Return the score that keeps the tier: its maintain score, else its lower bound. ``None`` at the base tier."""
     if row["tier_min_value"] is None or row["tier_maintain_score"] is None:
         return row["tier_min_value"]
     return row["tier_maintain_score"]
@@ -91,8 +95,8 @@ def _needed(attribute: str, target: Any, score: int) -> int:
     return count(path, max(0, integer(path, target) - score))
 
 
-def _instant(attribute: str, moment: Any) -> str | None:
-    return None if moment is None else instant(_PATHS[attribute], moment)
+def _date(attribute: str, moment: Any) -> str | None:
+    return None if moment is None else iso_8601(_PATHS[attribute], moment)
 
 
 def _event(name: Any) -> str | None:

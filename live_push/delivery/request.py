@@ -1,4 +1,4 @@
-"""What a transport is given and must do."""
+"""The interface of transports: the request that they get, and what they must do with it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from .result import Result
+from live_push.rules.result import Result
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is told of a server's certificate: who issued it, as readable text, and until when it is valid."""
+    """The issuer of a server's certificate, as readable text, and when the certificate expires."""
 
     issuer: str
     expires_at: datetime
 
 
 @dataclass
-class Witness:
-    """Stands by while a request is sent, and keeps what its result does not tell; only a test push has one.
+class ConnectionInfo:
+    """What a transport reports about the connection, besides the result. Only test pushes ask for it.
 
     ``certificate``
-        That of the connection, once it is encrypted and judged; ``None`` where it came to nothing, and where a host's
-        own transport does not tell.
+        The certificate of the server, after it was verified. ``None`` if the attempt did not get that far, or if a
+        transport of the host project does not report it.
     """
 
     certificate: Certificate | None = None
@@ -32,27 +32,37 @@ class Witness:
 
 @dataclass(frozen=True)
 class Request:
-    """One POST. Nothing of it shows up in a traceback: the URL's query, the headers and the body hold secrets."""
+    """One POST request. Its ``repr`` shows nothing, because the URL, the headers and the body contain secrets.
+
+    ``connection_info``
+        If given, the transport stores there what it knows about the connection.
+    ``not_after``
+        The deadline of the start, in seconds of :func:`live_push.rules.local_clock.local_now`; ``None`` for no
+        deadline. A transport compares it with the clock before each connect and each write, including the last one.
+        After the deadline the transport sends nothing more and returns
+        :attr:`~live_push.rules.result.ErrorCode.TOO_LATE`.
+    """
 
     url: str = field(repr=False)
     headers: Mapping[str, str | bytes] = field(repr=False)
     body: bytes = field(repr=False)
-    witness: Witness | None = field(default=None, repr=False, compare=False)
+    connection_info: ConnectionInfo | None = field(default=None, repr=False, compare=False)
+    not_after: float | None = field(default=None, compare=False)
 
 
 class Transport(Protocol):
-    """What the setting ``TRANSPORT`` names; one instance is shared by the threads of a worker."""
+    """The interface of the class that the setting ``TRANSPORT`` names. The threads of a worker share one instance."""
 
     def send(self, request: Request) -> Result:
-        """Make one attempt; never raises."""
+        """Make one attempt and return its result. Never raises."""
 
     def close(self) -> None:
-        """Let go of idle connections."""
+        """Close idle connections."""
 
 
 @runtime_checkable
 class ThreadlessTransport(Transport, Protocol):
-    """A transport that needs no thread for each attempt: many may be under way at once."""
+    """A transport that does not need a thread for each attempt."""
 
     def begin(self, request: Request, done: Callable[[Result], None]) -> None:
-        """Begin one attempt and return at once; never raises. ``done`` is called once, in whatever thread."""
+        """Start one attempt and return at once. Never raises. ``done`` is called once, in any thread."""

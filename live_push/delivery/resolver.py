@@ -1,4 +1,4 @@
-"""Name lookups that end in time: ``getaddrinfo()`` itself knows no timeout."""
+"""Look up names in threads, because ``getaddrinfo()`` blocks and has no timeout."""
 
 from __future__ import annotations
 
@@ -11,66 +11,62 @@ from typing import Any, Final, NamedTuple
 
 
 class Destination(NamedTuple):
-    """One answer of the resolver, as ``socket`` and ``connect`` want it."""
+    """One address of a host: the arguments for ``socket.socket()`` and ``connect()``."""
 
     family: int
     sockaddr: tuple[Any, ...]
 
 
-MOST_LOOKUPS: Final = 64
+MAX_LOOKUPS: Final = 64
+"""The maximum number of lookups, and thus of threads, at the same time."""
 
 
 class Resolver:
-    """Looks names up in threads of its own, one for each name.
+    """Looks names up in its own threads.
 
-    Whoever asks for a name that is being looked up waits for the same answer. So a client whose DNS never answers
-    holds one thread, however many of its deliveries are due, and takes none away from other clients. The threads are
-    daemons: a lookup that hangs must not keep a worker from exiting.
+    Concurrent lookups of the same name share one thread and its answer. So if the DNS of a client never answers, one
+    thread waits for it, no matter how many deliveries are due, and other clients are not affected. The threads are
+    daemon threads, because a pending lookup must not keep a worker from exiting.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[tuple[str, int], Future[list[Destination]]] = {}
-
-    def lookup(self, host: str, port: int, seconds: float) -> list[Destination]:
-        """All addresses of the host, in the resolver's order.
-
-        Raises :class:`TimeoutError` where they don't come within ``seconds``, and what :meth:`begin` and its answer
-        raise.
-        """
-        return self.begin(host, port).result(timeout=seconds)
+        self._pending: dict[tuple[str, int], Future[list[Destination]]] = {}
 
     def begin(self, host: str, port: int) -> Future[list[Destination]]:
-        """The answer to come, which others may wait for too.
+        """Start a lookup, or join a pending one, and return the future of its answer.
 
-        Raises :class:`TimeoutError` where too many lookups hang already; the answer raises what ``getaddrinfo()``
-        does: :class:`OSError` or, for a name that it can't encode, :class:`UnicodeError`.
+        Wait for the future with a timeout. Its answer has all addresses of the host, in the order of ``getaddrinfo()``.
+        It raises the errors of ``getaddrinfo()``: :class:`OSError`, and :class:`UnicodeError` for a name that can't be
+        encoded.
+
+        Raises :class:`TimeoutError` if too many lookups are pending.
         """
         with self._lock:
-            answer = self._under_way.get((host, port))
+            answer = self._pending.get((host, port))
             if answer is None:
-                if len(self._under_way) >= MOST_LOOKUPS:
+                if len(self._pending) >= MAX_LOOKUPS:
                     raise TimeoutError
                 answer = Future()
                 thread = threading.Thread(target=self._run, args=(host, port, answer), daemon=True)
                 thread.start()
-                self._under_way[host, port] = answer
+                self._pending[host, port] = answer
         return answer
 
     def _run(self, host: str, port: int, answer: Future[list[Destination]]) -> None:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except BaseException as error:  # noqa: BLE001  (raised again where the answer is awaited)
-            self._forget(host, port)
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except BaseException as error:  # noqa: BLE001  (the future raises it again)
+            self._remove(host, port)
             answer.set_exception(error)
         else:
-            self._forget(host, port)
-            answer.set_result([Destination(family, sockaddr) for family, _, _, _, sockaddr in found])
+            self._remove(host, port)
+            answer.set_result([Destination(family, sockaddr) for family, _, _, _, sockaddr in addresses])
 
-    def _forget(self, host: str, port: int) -> None:
-        # Before the answer is handed out: an answer must not be given to anyone who asks later.
+    def _remove(self, host: str, port: int) -> None:
+        # Called before the future is completed, because a later lookup must not get an old answer.
         with self._lock:
-            del self._under_way[host, port]
+            del self._pending[host, port]
 
 
 @lru_cache(maxsize=1)
@@ -79,5 +75,5 @@ def _resolver_of(_pid: int) -> Resolver:
 
 
 def resolver() -> Resolver:
-    """The resolver of this process. Threads and locks don't survive a fork, so a child has its own."""
+    """Return the resolver of this process. Threads and locks don't survive a fork, so a child process has its own."""
     return _resolver_of(os.getpid())

@@ -1,28 +1,25 @@
-"""A test push: the same request, transport and address guard as a real delivery, and no trace of it.
+"""Test pushes: the same request, transport and address guard as for a real delivery, but nothing is stored.
 
-It works while the endpoint is off, captures nothing, trips no breaker and counts nowhere. The header ``live-push-test``
-tells the client.
+A test push also works for an inactive endpoint. It captures no id, does not affect the breaker, and is not counted. The
+header ``live-push-test`` marks it for the client.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import router
+from live_push.contract import encoding, payload, reply, sample
+from live_push.models import ClientEndpoint
+from live_push.rules.redaction import clean
+from live_push.rules.result import Result, is_2xx
+from live_push.rules.retry import error_code_of
 
-from live_push.contract import payload, reply, sample
-from live_push.exceptions import PayloadError
-from live_push.models import ClientEndpoint, UserProfile
-from live_push.outbox import snapshots
-
-from .deliver import make_request, secrets_of
-from .redaction import clean
-from .request import Certificate, Request, Transport, Witness
-from .result import Result
-from .retry import error_code_of
+from .request import Certificate, ConnectionInfo, Request, Transport
+from .send import make_request, secrets_of
 
 ANSWER_SHOWN_CHARACTERS: Final = 4096
 
@@ -35,21 +32,21 @@ SYNTHETIC: Final[dict[str, Any]] = {
     "last_name": "Member",
     "third_party_id": None,
 }
-"""The row of a member who does not exist: ids begin at 1."""
+"""The row of the synthetic member. No real member has its id, because ids start at 1."""
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What a test push brought back.
+class TestPushResult:
+    """The result of a test push.
 
     ``error_code``
-        One of :class:`~live_push.delivery.result.ErrorCode`; empty where a real push would have been accepted.
+        One of :class:`~live_push.rules.result.ErrorCode`. Empty if a real push would have counted as accepted.
     ``answer``
-        The answer's head as text: cleaned, without our secrets, marked where cut.
+        The beginning of the answer as text, with secrets redacted and a mark if it is cut.
     ``reply``
-        Where the endpoint synchronizes ids: what would have been stored, or why nothing.
+        The id that a real push would have stored, or why none. ``None`` if the endpoint does not synchronize ids.
     ``certificate``
-        What the endpoint proved itself with; ``None`` where that was not reached or is not known.
+        The server's certificate, or ``None`` if the attempt did not get that far or the transport does not report it.
     """
 
     request: Request
@@ -61,17 +58,23 @@ class Answered:
 
 
 def compose(
-    endpoint: ClientEndpoint, *, at: datetime, profile: UserProfile | None = None, event_id: uuid.UUID | None = None
+    endpoint: ClientEndpoint,
+    *,
+    at: datetime,
+    snapshot: Mapping[str, Any] | None = None,
+    event_id: uuid.UUID | None = None,
 ) -> Request:
-    """The request of a test push made at that moment: for the synthetic profile, or for a member's current state.
+    """Return the request of a test push made at the moment ``at``.
 
-    Raises :class:`~live_push.exceptions.SecretUnreadable`, :class:`~live_push.exceptions.PayloadError` and
-    ``ValueError`` where no request can be made; the sentence says why.
+    ``snapshot`` is the snapshot of a member; without it, the request carries the synthetic member. Raises
+    :class:`~live_push.exceptions.SecretUnreadable`, :class:`~live_push.exceptions.PayloadError` or ``ValueError`` with
+    the reason if no request can be made.
     """
-    snapshot = payload.ProfilePayload().snapshot(SYNTHETIC) if profile is None else _current(profile)
+    if snapshot is None:
+        snapshot = payload.ProfilePayload().snapshot(SYNTHETIC)
     return make_request(
         endpoint,
-        payload.encode(snapshot, endpoint.options),
+        encoding.encode(snapshot, endpoint.options),
         event_id=str(event_id or uuid.uuid4()),
         sequence=None,
         attempt_number=1,
@@ -80,27 +83,18 @@ def compose(
     )
 
 
-def send(endpoint: ClientEndpoint, request: Request, transport: Transport) -> Answered:
-    """Send it and judge the answer like a delivery's. No database here; hold no transaction either."""
-    witness = Witness()
-    result = transport.send(replace(request, witness=witness))
+def send_test_push(endpoint: ClientEndpoint, request: Request, transport: Transport) -> TestPushResult:
+    """Send the request and evaluate the answer like that of a delivery. Don't call this inside a transaction."""
+    info = ConnectionInfo()
+    result = transport.send(replace(request, connection_info=info))
     answer = None
-    if endpoint.capture_third_party_id and result.status_code is not None and 200 <= result.status_code < 300:
+    if endpoint.capture_third_party_id and is_2xx(result.status_code):
         answer = reply.read_third_party_id(result.body, complete=result.body_complete)
-    return Answered(
+    return TestPushResult(
         request=request,
         result=result,
         error_code=str(error_code_of(result, capture_failed=answer is not None and answer.third_party_id is None)),
         answer=clean(result.body, limit=ANSWER_SHOWN_CHARACTERS, secrets=secrets_of(request)),
         reply=answer,
-        certificate=witness.certificate,
+        certificate=info.certificate,
     )
-
-
-def _current(profile: UserProfile) -> dict[str, Any]:
-    using = profile._state.db or router.db_for_read(UserProfile)
-    row = snapshots.read([profile.pk], using=using)[profile.pk]
-    snapshot = snapshots.build(row, using=using)
-    if snapshot.payload is None:
-        raise PayloadError(snapshot.error)
-    return payload.load(snapshot.payload)

@@ -1,7 +1,8 @@
-"""The total time of an attempt, enforced: when it is over, the connection is cut.
+"""Enforce the total timeout of an attempt by shutting its connection down.
 
-A socket's own timeout starts anew with every byte, so a peer that drips them can hold a thread for ever. One thread
-watches all attempts of the process: a timer thread for each would cost a tenth of the attempt itself.
+The timeout of a socket starts again with every byte, so a client that sends its answer byte by byte could occupy a
+thread for ever. One thread per process watches all attempts; a timer thread per attempt would cost a tenth of the
+attempt's own time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from time import monotonic
 
 
 class Deadline:
-    """When an attempt must be over, and the connection to cut then."""
+    """The time at which an attempt must end, and the connection to shut down then."""
 
     def __init__(self, seconds: float) -> None:
         self.ends_at = monotonic() + seconds
@@ -27,47 +28,51 @@ class Deadline:
 
     @property
     def seconds_left(self) -> float:
-        """0 or more."""
+        """Return the seconds until the end, at least 0."""
         return max(self.ends_at - monotonic(), 0.0)
 
     @property
     def holds(self) -> bool:
-        """Whether there is a connection to cut."""
+        """Return whether there is a connection to shut down."""
         return self._held is not None
 
     def hold(self, connection: socket.socket) -> None:
-        """Cut this connection when time is up; at once, if it is."""
-        # A duplicate: TLS takes the original over, and whoever closes it frees its number for another connection.
+        """Shut this connection down when the deadline expires, or at once if it has expired.
+
+        It replaces the connection that was held before.
+        """
+        # Hold a duplicate. The original is closed by its owner, and its file descriptor may then belong to another
+        # connection.
         duplicate = socket.socket(fileno=socket.dup(connection.fileno()))
         self.release()
         with self._lock:
             self._held = duplicate
             if self.expired:
-                self._cut()
+                self._shut_down()
 
     def expire(self) -> None:
-        """Time is up."""
+        """Mark the deadline as expired and shut the connection down."""
         with self._lock:
             self.expired = True
-            self._cut()
+            self._shut_down()
 
     def release(self) -> None:
-        """The attempt is over: let go of the connection, which may live on."""
+        """Stop watching the connection, because the attempt has ended. The connection stays open."""
         with self._lock:
             if self._held is not None:
                 self._held.close()
                 self._held = None
 
-    def _cut(self) -> None:
+    def _shut_down(self) -> None:
         if self._held is not None:
-            # Shutting down reaches the connection through any duplicate and wakes whoever waits on it; closing
-            # does neither. The peer may have been faster.
+            # Shutting down affects the connection of all duplicates and wakes a thread that reads from it. Closing the
+            # duplicate would do neither. An OSError means that the client closed the connection first.
             with suppress(OSError):
                 self._held.shutdown(socket.SHUT_RDWR)
 
 
 class Watchdog:
-    """Expires deadlines on time, in one thread that begins with the first."""
+    """Expires deadlines in one thread, which starts with the first deadline."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -77,7 +82,7 @@ class Watchdog:
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[Deadline]:
-        """A deadline that many seconds from now, watched until the block ends."""
+        """Return a context manager whose deadline is this many seconds from now and is watched until the block ends."""
         deadline = Deadline(seconds)
         self._watch(deadline)
         try:
@@ -89,22 +94,26 @@ class Watchdog:
 
     def _watch(self, deadline: Deadline) -> None:
         with self._changed:
-            self._watched.add(deadline)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="live_push-watchdog", daemon=True)
-                self._thread.start()
-            # Deadlines mostly come in order: waking for each of them would be a thread switch for each request.
+                thread = threading.Thread(target=self._run, name="live_push-watchdog", daemon=True)
+                # If no thread can be started, this raises an error, and the next deadline tries again.
+                thread.start()
+                self._thread = thread
+            # New deadlines usually end after all others. Wake the thread only if this one ends before its next wake-up,
+            # which saves a thread switch per attempt.
             elif deadline.ends_at < self._wakes_at:
                 self._changed.notify()
+            # The thread looks once this lock is released.
+            self._watched.add(deadline)
 
     def _run(self) -> None:
         with self._changed:
             while True:
                 now = monotonic()
-                for deadline in [one for one in self._watched if one.ends_at <= now]:
+                for deadline in [watched for watched in self._watched if watched.ends_at <= now]:
                     self._watched.discard(deadline)
                     deadline.expire()
-                self._wakes_at = min((one.ends_at for one in self._watched), default=math.inf)
+                self._wakes_at = min((deadline.ends_at for deadline in self._watched), default=math.inf)
                 self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
 
 
@@ -114,5 +123,5 @@ def _watchdog_of(_pid: int) -> Watchdog:
 
 
 def watchdog() -> Watchdog:
-    """The watchdog of this process. Threads and locks don't survive a fork, so a child has its own."""
+    """Return the watchdog of this process. Threads and locks don't survive a fork, so a child process has its own."""
     return _watchdog_of(os.getpid())

@@ -1,31 +1,22 @@
-"""Who runs deliveries. An engine creates no work: the due rows are the truth, and a wake-up is only a hint."""
+"""The engines, which run deliveries.
+
+An engine claims due deliveries from the outbox, lets ``delivery/`` send them, and settles the results. The outbox alone
+decides which deliveries exist and when they are due. Its rows are authoritative, and a wake-up is only a hint: if a
+wake-up is lost, the next poll or sweep finds the due rows.
+
+The setting ``ENGINE`` names one of: ``worker.WorkerEngine`` (processes of ``live_push_worker``, or a thread of the web
+process), ``celery.CeleryEngine``, ``django_tasks.DjangoTasksEngine``, ``manual.ManualEngine`` (for tests).
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from . import autostart, base
+from .base import Engine, current_engine
 
-from django.utils.module_loading import import_string
-
-from live_push import conf
-
-from . import autostart
-from .base import Engine
-
-__all__ = ["Engine", "current", "wake"]
-
-
-def current() -> Engine:
-    """The engine that the setting names."""
-    return _load(conf.current().ENGINE)
+__all__ = ["Engine", "base", "current_engine", "wake"]
 
 
 def wake(using: str) -> None:
-    """Hint that work is due; costs the caller next to nothing, whatever state the engine is in."""
+    """Hint that deliveries are due in this database. Returns at once, even if the engine's broker is down."""
     autostart.start_if_wanted()
-    current().wake(using)
-
-
-@lru_cache(maxsize=8)
-def _load(path: str) -> Engine:
-    engine: Engine = import_string(path)()
-    return engine
+    current_engine().wake(using)

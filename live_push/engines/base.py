@@ -1,80 +1,51 @@
-"""What every engine is, and the one loop body that all of them share."""
+"""The base class of the engines, and the engine that the setting ``ENGINE`` names."""
 
 from __future__ import annotations
 
-import math
-import os
-import random
-import socket
-import time
-import uuid
-from collections.abc import Callable, Collection
+from functools import lru_cache
 
 from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
 from live_push import conf
-from live_push.delivery.transport import Transport
-from live_push.models.clock import db_now
-from live_push.outbox import leases
+from live_push.outbox import idle, uncertain
 from live_push.outbox.catch_up import catch_up
-
-from . import heartbeat
-from .pipeline import Pipeline
 
 
 class Engine:
-    """Runs deliveries; subclasses say how they are woken."""
+    """Runs deliveries. Subclasses implement how the engine is woken."""
 
     def wake(self, using: str) -> None:
-        """Hint that work is due. It may be lost or doubled, returns at once, and does not raise."""
+        """Hint that deliveries are due in this database. Returns at once and does not raise.
+
+        Hints may be lost or sent twice.
+        """
 
     def check(self) -> list[CheckMessage]:
-        """What is wrong with this engine's configuration."""
+        """Return what is wrong with this engine's configuration, for Django's system checks."""
         return []
 
 
-def make_transport() -> Transport:
-    """A transport of the kind that the setting names."""
-    transport: Transport = import_string(conf.current().TRANSPORT)()
-    return transport
+def do_housekeeping(using: str) -> idle.Chores:
+    """Do the outbox's periodic work, and return what there was to do. Every engine calls this every few seconds.
 
-
-def worker_name() -> str:
-    """A name of its own for each worker: host, process and a little chance, because processes come again."""
-    return f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-
-
-def run_once(
-    using: str,
-    *,
-    threads: int = 8,
-    only: Collection[int] | None = None,
-    dice: Callable[[], float] = random.random,
-    transport: Transport | None = None,
-    seconds: float | None = None,
-) -> int:
-    """Deliver all that is due now (or those of ``only`` that are), and return how many attempts were settled.
-
-    After ``seconds`` nothing more is begun, however much is due: whoever runs tasks wants them to end.
+    It resends changes that were committed while their endpoint was being activated, and profiles of which a client may
+    hold an older state than the newest one that it accepted. Each step runs in a transaction of its own.
     """
-    own = transport or make_transport()
-    pipeline = Pipeline(using=using, name=worker_name(), threads=threads, transport=own, dice=dice, only=only)
-    ends = math.inf if seconds is None else time.monotonic() + seconds
-    try:
-        return pipeline.run_until_idle(enough=lambda: time.monotonic() >= ends)
-    finally:
-        pipeline.close()
-        if transport is None:
-            own.close()
+    chores = idle.chores(using=using)
+    if chores.catch_up:
+        catch_up(using=using)
+    if chores.heal:
+        uncertain.heal(using=using)
+    return chores
 
 
-def sweep(using: str, *, engine: str, threads: int = 8, seconds: float | None = None) -> int:
-    """What an engine without a loop of its own does every so often: all that nobody was woken for.
+def current_engine() -> Engine:
+    """Return the engine that the setting ``ENGINE`` names: one instance per process."""
+    return _load(conf.current().ENGINE)
 
-    Leaves a sign of life, frees what a dead worker held, and delivers what is due; returns as :func:`run_once` does.
-    """
-    heartbeat.beat(heartbeat.name_for_tasks(engine), engine, db_now(using), using=using)
-    leases.release_stalled(using=using, dice=random.random)
-    catch_up(using=using)
-    return run_once(using, threads=threads, seconds=seconds)
+
+@lru_cache(maxsize=8)
+def _load(path: str) -> Engine:
+    engine: Engine = import_string(path)()
+    return engine

@@ -1,7 +1,7 @@
-"""Django's own tasks: commits enqueue one on the host's backend; ``live_push_worker --once`` from cron sweeps.
+"""The engine for Django's tasks: commits enqueue a task, and ``live_push_worker --once``, run by cron, sweeps.
 
-A task carries the name of a database and nothing else: what is due, and when, is in the rows. So the backend's retries
-and delays are never used, and tasks may be lost or doubled without effect but time.
+A task carries the name of a database and nothing else, because the rows say what is due and when. The retries and
+delays of the task backend are not used. A lost task delays deliveries until the next sweep; a duplicate has no effect.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.db import connections
 
-from .base import Engine, run_once
-from .waker import Waker
+from .base import Engine
+from .run import run_once
+from .wake_up import Waker
 
 try:
     from django.tasks import task, task_backends
 except ImportError:
-    # Django 5.2 has them as a package.
+    # For Django 5.2, the tasks are a separate package.
     from django_tasks import task, task_backends  # type: ignore[assignment, import-not-found, no-redef, unused-ignore]
 
 THREADS = 16
 RUN_SECONDS = 20.0
-"""A task begins nothing new after so long, because a worker that is asked to stop waits for its tasks."""
+"""A task starts no new attempt after this time, because a task worker that shuts down waits for its tasks."""
 
 
 @task
 def look(using: str) -> int:
-    """Deliver what is due in this database; returns the number of attempts."""
-    return run_once(using, threads=THREADS, seconds=RUN_SECONDS)
+    """Deliver what is due in this database, and return the number of attempts."""
+    return run_once(using, threads=THREADS, seconds=RUN_SECONDS, engine="django.tasks")
 
 
 class DjangoTasksEngine(Engine):
-    """Enqueues on the backend ``default``, queue ``default``; a subclass may name others."""
+    """Enqueues tasks on the backend ``default``, queue ``default``. A subclass may name others."""
 
     backend = "default"
     queue_name = "default"
@@ -46,12 +47,12 @@ class DjangoTasksEngine(Engine):
         self._waker.wake(using)
 
     def check(self) -> list[CheckMessage]:
-        """E006: a backend that runs tasks where they are enqueued: that would be a push inside the save."""
+        """Return E006 if the backend runs tasks while they are enqueued: a push would then be sent during the save."""
         backend: Any = task_backends[self.backend]
         if not type(backend).__module__.endswith(".backends.immediate"):
             return []
         sentence = (
-            f"The task backend {self.backend!r} runs each task where it is enqueued: pushes need one with workers."
+            f"The task backend {self.backend!r} runs each task while it is enqueued. Pushes need one with workers."
         )
         hint = "TASKS = {'default': {'BACKEND': 'django_tasks_db.DatabaseBackend'}}, or another with a queue."
         return [Error(sentence, hint=hint, id="live_push.E006")]
@@ -61,5 +62,6 @@ class DjangoTasksEngine(Engine):
         try:
             yield look.using(backend=self.backend, queue_name=self.queue_name).enqueue
         finally:
-            # The backend may have opened one for this thread, which nobody else closes.
+            # The backend may have opened database connections in this thread. Django closes connections at the end of a
+            # request, but this thread handles none.
             connections.close_all()

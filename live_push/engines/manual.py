@@ -1,4 +1,7 @@
-"""Nothing is delivered until it is asked for: for tests of a host project, with ``live_push.testing.drain()``."""
+"""The engine for the tests of host projects: it delivers only when a test calls ``live_push.testing.drain()``.
+
+It has a module of its own because test settings name ``live_push.engines.manual.ManualEngine``.
+"""
 
 from __future__ import annotations
 

@@ -1,77 +1,67 @@
-"""One worker's work: claim, start, send, settle, over and over.
+"""The pipeline of one worker: claim deliveries, start them, send their requests, settle the results, and repeat.
 
-A single thread owns the database connection and does all that touches it, in batches; a pool of threads, or one with an
-event loop where the transport has one, does nothing but talk to clients. So a slow client costs a thread, never a
-transaction.
+One thread owns the database connection and executes all statements, in batches. A pool of threads, or the transport's
+own event loop, only sends requests. So a slow client occupies a thread, but never holds a transaction open.
+
+For each endpoint the worker leases slots: the number of attempts that it may have in flight there. All workers together
+stay within the endpoint's ``max_in_flight``.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import queue
 import threading
 import time
-import traceback
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from queue import SimpleQueue
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 
-from live_push.delivery.deliver import Outcome, Prepared, begin, draw_bodies, prepare, send
-from live_push.delivery.request import ThreadlessTransport, Transport
-from live_push.delivery.result import ErrorCode, Result
-from live_push.delivery.settle import settle
-from live_push.models import ClientEndpoint, Delivery
-from live_push.outbox import leases
-from live_push.outbox.active import active_endpoints
-from live_push.outbox.claim import Share, Worker, claim, lone_deliveries_due
+from live_push import conf
+from live_push.delivery.request import Transport
+from live_push.delivery.send import prepare, too_late
+from live_push.models import ClientEndpoint
+from live_push.models.transactions import retried
+from live_push.outbox import allowance, draw, give_back, lease_times
+from live_push.outbox.claim import Claimed, claim, isolated_deliveries_due, renew_slots
+from live_push.outbox.claim_request import ClaimRequest
+from live_push.outbox.claimed_delivery import ClaimedDelivery
+from live_push.outbox.outcome import Outcome
+from live_push.rules import local_clock
+from live_push.rules.result import ErrorCode
+
+from . import starting
+from .endpoint_queues import EndpointQueue, StartBatch, choose
+from .heartbeat import Heartbeat
+from .sender import OutOfThreads, Sender
+from .settling import Unsettled
 
 logger = logging.getLogger("live_push.engine")
 
 WINDOW = 256
-"""Rows that a worker likes to hold, so that its threads need not wait for the next claim."""
+"""The number of claimed deliveries that a worker may hold, so that its threads need not wait for the next claim."""
 
-LOOK_AGAIN_SECONDS = 0.2
-"""How soon a run that waits for clients looks for work that became due meanwhile."""
+RUN_POLL_SECONDS = 0.2
+"""Time between two polls of a run that waits for clients. Commits in other processes don't wake it, so it polls."""
 
+CLAIM_EVERY_SECONDS = 0.05
+"""How long a busy worker works on the deliveries that it holds before it claims for other endpoints."""
 
-LOOK_SECONDS = 0.05
-"""How long a busy worker goes on with what it holds before it looks for other endpoints' work."""
+DRAWN_AGAIN_AFTER = timedelta(seconds=1)
+"""Pause before a resend is tried again, if its body could not be drawn because the member's row was locked."""
 
-SETTLE_SECONDS = 0.05
-"""How long a success may wait for others to be settled with: a batch costs little more than one."""
+LAST_TRIES = 20
+LAST_TRIES_PAUSE_SECONDS = 0.05
+"""The number of tries to give back slots when a worker ends and an endpoint's row is locked, and the pause between."""
 
-SETTLE_AT = 100
-"""So many wait for no more."""
-
-REFRESH_SECONDS = 5.0
-"""How long a lane that holds enough is left alone; its places on the wire are leased, and shared with other workers."""
-
-
-class _Lane:
-    """One endpoint's claimed deliveries that wait for a thread."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[Delivery] = deque()
-        self.slots = 0
-        self.in_flight = 0
-        # The last claim did not fill it: there is no more for now, and asking at every turn would hold up the others.
-        self.is_dry = False
-        self.refresh_at = 0.0
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.waiting and not self.in_flight
-
-    def holds_enough(self, now: float) -> bool:
-        """Whether all its places on the wire can be filled from what waits."""
-        return len(self.waiting) >= self.slots > 0 and now < self.refresh_at
+PATIENT_SECONDS = 60.0
+"""After a request was not written in time, the endpoint's attempts get a longer deadline for this many seconds."""
 
 
 class Pipeline:
-    """Holds claimed deliveries and moves them on; :meth:`turn` never blocks on a client."""
+    """Moves deliveries from the claim to the settled result. :meth:`turn` never waits for a client."""
 
     def __init__(
         self,
@@ -80,87 +70,109 @@ class Pipeline:
         name: str,
         threads: int,
         transport: Transport,
-        dice: Callable[[], float],
+        random: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
         only: Collection[int] | None = None,
         window: int = WINDOW,
+        engine: str = "once",
     ) -> None:
         self.using, self.name, self.threads, self.only, self.window = using, name, threads, only, window
-        self.transport, self.dice, self.monotonic = transport, dice, monotonic
-        self._threadless = transport if isinstance(transport, ThreadlessTransport) else None
+        self.random, self.monotonic = random, monotonic
+        self.heartbeat = Heartbeat(name, engine, using=using, monotonic=monotonic)
         self.workers = 1
         self.settled = 0
         self.something_happened = threading.Event()
-        self._lanes: dict[int, _Lane] = {}
-        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._unsettled: list[Outcome] = []
-        self._next_look = 0.0
-        self._settle_by = math.inf
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="live_push")
+        self._queues: dict[int, EndpointQueue] = {}
+        self._endpoints: dict[int, ClientEndpoint] = {}
+        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        self._unsettled = Unsettled(using=using, worker=name, random=random, monotonic=monotonic)
+        self._unreleased: set[int] = set()
+        self._release_at = 0.0
+        self._late: list[Outcome] = []
+        self._patient_until: dict[int, float] = {}
+        self._next_claim = 0.0
+        self._start_batch = StartBatch(monotonic)
+        self._sender = Sender(transport, threads, self._report)
 
     @property
     def in_flight(self) -> int:
-        """Attempts under way."""
-        return sum(lane.in_flight for lane in self._lanes.values())
+        """Return the number of attempts in flight."""
+        return sum(queue.in_flight for queue in self._queues.values())
 
     @property
     def is_idle(self) -> bool:
-        """Nothing held, nothing under way, nothing to settle."""
-        return not self._lanes and not self._unsettled and self._outcomes.empty()
+        """Return whether nothing is held, in flight or to be settled, except outcomes whose rows are locked."""
+        return not (self._queues or self._unsettled.has_new or self._late) and self._outcomes.empty()
 
     @property
-    def patience(self) -> float:
-        """Seconds until a verdict must be written even if nothing else happens; infinite where none waits."""
-        return max(0.0, self._settle_by - self.monotonic())
+    def seconds_until_due(self) -> float:
+        """Return the seconds until an outcome must be settled or an attempt started; infinite if there is none."""
+        return max(0.0, min(self._unsettled.seconds_until_due, self._start_batch.wait_until - self.monotonic()))
 
-    def turn(self, *, claiming: bool = True, looking: bool = False, alone: bool = False) -> bool:
-        """Settle what came back, claim what there is room for, send what may go; false: there was nothing to do.
+    def turn(self, *, claiming: bool = True, polling: bool = False, isolated: bool = False) -> bool:
+        """Settle outcomes, claim deliveries and send requests. Return whether there was anything to do.
 
-        ``looking`` claims even where enough is held, because somebody said that there is new work.
+        ``polling`` claims even if the queues are full, because new deliveries may be due. ``isolated`` claims one
+        delivery that was being sent when a worker died, and nothing else. ``claiming=False`` claims nothing.
         """
         self._collect()
-        # The threads first: they talk to the clients while this one talks to the database.
+        if self._queues:
+            self.heartbeat.write_if_due()
+        if self._unreleased and self.monotonic() >= self._release_at:
+            self._release(())
+        undone = self._undo()
+        # Send first, so that the clients work while this thread waits for the database.
         sent = self._send()
-        settled = self._settle() if not claiming or self._must_settle() else 0
-        claimed = self._claim(alone=alone) if claiming and (looking or alone or self._wants_more()) else 0
+        settled = self._settle() if self._unsettled.is_urgent(waits=claiming and self.in_flight > 0) else 0
+        claimed = self._claim(isolated=isolated) if claiming and (polling or isolated or self._wants_more()) else 0
         sent += self._send()
-        return bool(settled or claimed or sent)
-
-    def _must_settle(self) -> bool:
-        """Now, unless all of it is good news that others on the wire may be added to."""
-        if not self.in_flight or len(self._unsettled) >= SETTLE_AT or self.monotonic() >= self._settle_by:
-            return True
-        return not all(_can_wait(outcome) for outcome in self._unsettled)
+        return bool(undone or settled or claimed or sent)
 
     def _wants_more(self) -> bool:
-        runs_low = any(len(lane.waiting) < lane.slots and not lane.is_dry for lane in self._lanes.values())
-        return runs_low or not self._lanes or self.monotonic() >= self._next_look
+        """Return whether to claim: a queue runs low, there is no queue, or the last claim is at least 0.05 s old."""
+        runs_low = any(len(queue.waiting) < queue.slots and not queue.is_exhausted for queue in self._queues.values())
+        return runs_low or not self._queues or self.monotonic() >= self._next_claim
 
     def run_until_idle(self, *, enough: Callable[[], bool] = lambda: False) -> int:
-        """Turn until nothing is due and nothing is under way; returns the number of settled attempts.
+        """Call :meth:`turn` until nothing is due or in flight, and return the number of settled attempts.
 
-        Once it is ``enough`` nothing more is claimed: what is under way ends, the rest is given back.
+        When ``enough`` returns true, the run ends early: the attempts in flight are finished, and all other claimed
+        deliveries are given back. Raises :class:`~live_push.engines.sender.OutOfThreads`, after the same steps.
         """
+        try:
+            return self._run_until_idle(enough)
+        except OutOfThreads:
+            self.drain()
+            raise
+
+    def _run_until_idle(self, enough: Callable[[], bool]) -> int:
         while not enough():
             self.something_happened.clear()
-            if self.turn():
+            if retried(self.turn, using=self.using):
                 continue
-            if not self.is_idle:
-                # A commit elsewhere wakes nobody here, and a client that hangs must not hold up what it recorded.
-                self.something_happened.wait(min(LOOK_AGAIN_SECONDS, self.patience))
-            elif not (lone_deliveries_due(using=self.using) and self.deliver_alone()):
-                return self.settled
+            if self.is_idle and isolated_deliveries_due(using=self.using) and self.deliver_isolated():
+                continue
+            if self.is_idle and not self._unsettled.has_postponed:
+                break
+            # Commits in other processes don't wake this run, and their deliveries must not wait for a slow client.
+            self.something_happened.wait(min(RUN_POLL_SECONDS, self.seconds_until_due))
         self.drain()
         return self.settled
 
     def drain(self) -> None:
-        """Claim nothing more: give back what waits, finish what is under way."""
-        self.give_back(self._lanes)
+        """Give back the deliveries that wait, finish the attempts in flight, and settle all outcomes."""
+        self.give_back(self._queues)
         self._finish()
+        self._settle(at_last=True)
+        for _ in range(LAST_TRIES):
+            if not self._release(()):
+                break
+            self.something_happened.clear()
+            self.something_happened.wait(LAST_TRIES_PAUSE_SECONDS)
 
-    def deliver_alone(self) -> bool:
-        """Deliver one delivery that killed a worker before, with nothing else under way; false where there is none."""
-        if not self.turn(alone=True):
+    def deliver_isolated(self) -> bool:
+        """Deliver one isolated delivery with nothing else in flight. Return false if none is due."""
+        if not retried(partial(self.turn, isolated=True), using=self.using):
             return False
         self._finish()
         return True
@@ -168,190 +180,205 @@ class Pipeline:
     def _finish(self) -> None:
         while not self.is_idle:
             self.something_happened.clear()
-            if not self.turn(claiming=False) and not self.is_idle:
-                self.something_happened.wait()
+            if not retried(partial(self.turn, claiming=False), using=self.using) and not self.is_idle:
+                # Attempts wait for clients or settlement, and an isolated delivery may wait for its endpoint's row.
+                self.something_happened.wait(min(RUN_POLL_SECONDS, self.seconds_until_due))
 
     def give_back(self, endpoint_ids: Iterable[int]) -> None:
-        """Return the waiting deliveries of these endpoints, for whoever may send them."""
+        """Give back the waiting deliveries of these endpoints, so that any worker can claim them."""
         for pk in list(endpoint_ids):
-            lane = self._lanes[pk]
-            if lane.waiting:
-                leases.give_back(lane.waiting, using=self.using)
-                lane.waiting.clear()
-        idle = [pk for pk, lane in self._lanes.items() if lane.is_empty]
-        leases.release_slots(self.name, idle, using=self.using)
+            queue = self._queues[pk]
+            if queue.waiting:
+                if give_back.give_back(queue.waiting, using=self.using) < len(queue.waiting):
+                    # A statement whose answer was lost may have started some of them.
+                    give_back.undo(queue.waiting, using=self.using)
+                queue.waiting.clear()
+        self._release(pk for pk, queue in self._queues.items() if queue.is_empty)
         self._forget_empty()
 
-    def close(self) -> None:
-        """Let the threads go; their attempts under way end with their own timeouts."""
-        self._pool.shutdown(wait=False)
+    def _release(self, endpoint_ids: Iterable[int]) -> set[int]:
+        """Give back the slots of these endpoints, and those that could not be given back before.
 
-    def _claim(self, *, alone: bool) -> int:
-        if alone and not self.is_idle:
+        Return the endpoints whose slots could not be given back, because their rows are locked.
+        """
+        idle = {*endpoint_ids, *(pk for pk in self._unreleased if pk not in self._queues)}
+        self._release_at = self.monotonic() + RUN_POLL_SECONDS
+        self._unreleased = allowance.give_back_slots(self.name, idle, using=self.using)
+        return self._unreleased
+
+    def close(self) -> None:
+        """Stop the threads. Attempts in flight end with their own timeouts."""
+        self._sender.close()
+
+    def _claim(self, *, isolated: bool) -> int:
+        if isolated and not self.is_idle:
             return 0
-        now = self.monotonic()
-        self._next_look = now + LOOK_SECONDS
-        held = {pk: len(lane.waiting) + lane.in_flight for pk, lane in self._lanes.items()}
-        is_full = sum(len(lane.waiting) for lane in self._lanes.values()) >= self.window
-        worker = Worker(
+        self._next_claim = self.monotonic() + CLAIM_EVERY_SECONDS
+        claims = claim(self._claim_request(isolated=isolated), using=self.using)
+        for claimed in claims:
+            self._take_in(claimed)
+        for queue in self._queues.values():
+            queue.is_exhausted = len(queue.waiting) < queue.slots
+        self._give_back_without_slots()
+        return sum(len(claimed.deliveries) for claimed in claims)
+
+    def _claim_request(self, *, isolated: bool = False) -> ClaimRequest:
+        held = {pk: len(queue.waiting) + queue.in_flight for pk, queue in self._queues.items()}
+        is_full = sum(len(queue.waiting) for queue in self._queues.values()) >= self.window
+        timely = self._timely()
+        return ClaimRequest(
             name=self.name,
-            # Whoever has filled the window must not hold back those that have nothing in it.
+            # A full window must not block endpoints that have nothing in it: 0 claims what can be sent to them now.
             window=0 if is_full else self.window,
             workers=self.workers,
             held=held,
-            in_flight={pk: lane.in_flight for pk, lane in self._lanes.items()},
-            satisfied={pk for pk, lane in self._lanes.items() if lane.holds_enough(now)},
-            alone=alone,
+            in_flight={pk: queue.in_flight for pk, queue in self._queues.items()},
+            full={
+                pk
+                for pk, queue in self._queues.items()
+                if queue.fills_slots and (pk in timely or queue.in_flight >= queue.slots)
+            },
+            isolated=isolated,
             only=self.only,
+            endpoints=self._endpoints,
+            patient=self._patient,
         )
-        shares = claim(worker, using=self.using)
-        for share in shares:
-            self._take_in(share)
-        for lane in self._lanes.values():
-            lane.is_dry = len(lane.waiting) < lane.slots
-        # Where others took all places after a lease of ours was over, what waits here would wait for ever.
-        self.give_back([pk for pk, lane in self._lanes.items() if not lane.slots and not lane.in_flight])
-        return sum(len(share.deliveries) for share in shares)
 
-    def _take_in(self, share: Share) -> None:
-        if share.deliveries:
-            self._lanes.setdefault(share.endpoint.pk, _Lane()).waiting.extend(share.deliveries)
-        if lane := self._lanes.get(share.endpoint.pk):
-            lane.slots, lane.refresh_at = share.slots, self.monotonic() + REFRESH_SECONDS
+    def _renew_slots(self) -> None:
+        """Renew the leases of slots in which an attempt can start, if the attempt might outlast the lease."""
+        expiring = {pk for pk, queue in self._queues.items() if queue.can_start}
+        if expiring and (expiring := expiring - self._timely()):
+            for claimed in renew_slots(self._claim_request(), expiring, using=self.using):
+                self._take_in(claimed)
+            self._give_back_without_slots()
+
+    def _timely(self) -> set[int]:
+        """Return the endpoints whose slots are leased long enough for an attempt that is chosen now."""
+        start_by, patient = local_clock.local_now() + lease_times.START_WITHIN_SECONDS, self._patient
+        seconds, patient_seconds = (
+            lease_times.attempt_time(patient=is_patient).total_seconds() for is_patient in (False, True)
+        )
+        return {
+            pk
+            for pk, queue in self._queues.items()
+            if start_by + (patient_seconds if pk in patient else seconds) <= queue.slots_until
+        }
+
+    @property
+    def _patient(self) -> set[int]:
+        """Return the endpoints whose attempts get a longer deadline."""
+        now = self.monotonic()
+        return {pk for pk, until in self._patient_until.items() if until > now}
+
+    def _give_back_without_slots(self) -> None:
+        # These deliveries can't be sent from here: the endpoint rests, or other workers have all its slots.
+        self.give_back([pk for pk, queue in self._queues.items() if not queue.slots])
+
+    def _take_in(self, claimed: Claimed) -> None:
+        if claimed.deliveries:
+            self._queues.setdefault(claimed.endpoint.pk, EndpointQueue()).waiting.extend(claimed.deliveries)
+        if queue := self._queues.get(claimed.endpoint.pk):
+            queue.slots, queue.slots_until = claimed.slots, claimed.slots_until
 
     def _send(self) -> int:
+        if self._start_batch.waits(self._queues.values()):
+            return 0
+        self._renew_slots()
         chosen = self._choose()
         if not chosen:
             return 0
         try:
             self._dispatch(chosen)
         except (DatabaseError, InterfaceError):
-            # What was not started yet waits again; what was, is found by its lease.
+            # No request was sent yet. The next try sends the deliveries that were started, or undoes their starts.
             for delivery in reversed(chosen):
-                if delivery.dialled_at is None and delivery.endpoint_id in self._lanes:
-                    self._lanes[delivery.endpoint_id].waiting.appendleft(delivery)
+                if delivery.endpoint_id in self._queues:
+                    self._queues[delivery.endpoint_id].waiting.appendleft(delivery)
             raise
-        self._forget_empty()
+        if any(queue.is_empty for queue in self._queues.values()):
+            # None of an endpoint's chosen deliveries could be started, so give its slots to other workers.
+            self.give_back(())
         return len(chosen)
 
-    def _dispatch(self, chosen: list[Delivery]) -> None:
-        endpoints = self._able_endpoints({item.endpoint_id for item in chosen})
-        withdrawn = [item for item in chosen if item.endpoint_id not in endpoints]
-        leases.give_back(withdrawn, using=self.using)
-        able = [item for item in chosen if item.endpoint_id in endpoints]
-        for delivery in able:
-            delivery.endpoint = endpoints[delivery.endpoint_id]
-        draw_bodies(able, using=self.using)
-        # Not by primary key: what a worker claimed again after oversleeping its lease is here twice.
-        started = {id(item) for item in leases.start(able, using=self.using)}
-        late = [item for item in able if id(item) not in started]
-        leases.give_back(late, using=self.using)
-        for delivery in able:
-            if id(delivery) in started:
-                self._lanes[delivery.endpoint_id].in_flight += 1
-                self._begin(prepare(delivery, endpoints[delivery.endpoint_id]))
+    def _dispatch(self, chosen: list[ClaimedDelivery]) -> None:
+        """Draw missing bodies, start the attempts and send. Give back what can't be started."""
+        locked = draw.draw_bodies(chosen, using=self.using)
+        give_back.give_back(locked, using=self.using, after=DRAWN_AGAIN_AFTER)
+        out_of_threads: OutOfThreads | None = None
+        unlocked = starting.without(locked, chosen)
+        held = [delivery for queue in self._queues.values() for delivery in queue.waiting]
+        for delivery in starting.start_current(unlocked, held, using=self.using, patient=self._patient):
+            self._queues[delivery.endpoint_id].in_flight += 1
+            prepared = prepare(delivery, delivery.endpoint)
+            if out_of_threads is not None or not self._ends_in_time(delivery):
+                self._report(too_late(prepared))
+                continue
+            try:
+                self._sender.begin(prepared)
+            except OutOfThreads as error:
+                out_of_threads = error
+        if out_of_threads is not None:
+            raise out_of_threads
 
-    def _able_endpoints(self, ids: set[int]) -> dict[int, ClientEndpoint]:
-        """Those that are still active and whose secrets can still be read, by id: a claim may be minutes old."""
-        active = active_endpoints(sorted(ids), using=self.using)
-        return {endpoint.pk: endpoint for endpoint in active if not endpoint.credentials_problem()}
+    def _ends_in_time(self, delivery: ClaimedDelivery) -> bool:
+        """Return whether the attempt still ends within the lease of its slot. The process may have been suspended."""
+        total = conf.current().TOTAL_TIMEOUT_SECONDS
+        return (delivery.not_after or 0) + total <= self._queues[delivery.endpoint_id].slots_until
 
-    def _choose(self) -> list[Delivery]:
-        """Round robin over the endpoints; the last quarter of the threads is for those that have none under way."""
-        # Where an attempt failed, settlement decides first whether the endpoint is to be left alone.
-        unsure = {item.prepared.endpoint.pk for item in self._unsettled if not _is_accepted(item.result)}
-        free = self.threads - self.in_flight
-        reserve = self.threads // 4
-        chosen: list[Delivery] = []
-        taken = {pk: lane.in_flight for pk, lane in self._lanes.items()}
-        progress = True
-        while free > 0 and progress:
-            progress = False
-            for pk, lane in self._lanes.items():
-                may_go = pk not in unsure and taken[pk] < lane.slots and (free > reserve or taken[pk] == 0)
-                if lane.waiting and may_go and free > 0:
-                    chosen.append(lane.waiting.popleft())
-                    taken[pk] += 1
-                    free -= 1
-                    progress = True
-        return chosen
+    def _choose(self) -> list[ClaimedDelivery]:
+        """Take the deliveries to send now out of the queues.
 
-    def _begin(self, prepared: Prepared) -> None:
-        if self._threadless is not None:
-            begin(prepared, self._threadless, self._bring)
-        else:
-            self._pool.submit(self._attempt, prepared)
+        A quarter of the threads is kept for endpoints that have no attempt in flight.
+        """
+        # After a failed attempt, send nothing to the endpoint until the failure is settled: it may open the breaker.
+        ready = self._timely() - self._unsettled.blocked()
+        return choose(self._queues, ready, free=self.threads - self.in_flight, reserve=self.threads // 4)
 
-    def _attempt(self, prepared: Prepared) -> None:
-        fault = None
-        try:
-            outcome = send(prepared, self.transport)
-        except Exception as error:  # noqa: BLE001
-            # A transport of the host's own may raise; ours does not. HTTP clients quote headers in their errors, so
-            # only what kind it is and where it happened is logged, and not from where the error itself is in sight.
-            outcome = Outcome(prepared, Result(error_code=ErrorCode.UNEXPECTED))
-            fault = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
-        if fault is not None:
-            logger.error("The transport raised %s on delivery %s:\n%s", fault[0], prepared.delivery.pk, fault[1])
-        self._bring(outcome)
-
-    def _bring(self, outcome: Outcome) -> None:
+    def _report(self, outcome: Outcome) -> None:
         self._outcomes.put(outcome)
         self.something_happened.set()
 
     def _collect(self) -> None:
+        """Take the outcomes that the threads have reported."""
         while not self._outcomes.empty():
             outcome = self._outcomes.get()
-            self._lanes[outcome.prepared.endpoint.pk].in_flight -= 1
-            if not self._unsettled:
-                self._settle_by = self.monotonic() + SETTLE_SECONDS
-            self._unsettled.append(outcome)
+            self._queues[outcome.endpoint.pk].in_flight -= 1
+            if outcome.result.error_code == ErrorCode.TOO_LATE:
+                self._late.append(outcome)
+                continue
+            self._unsettled.add(outcome)
 
-    def _settle(self) -> int:
-        if not self._unsettled:
+    def _undo(self) -> int:
+        """Undo the starts whose requests were not written in time, and give their endpoints a longer deadline."""
+        if not self._late:
             return 0
-        touched = {outcome.prepared.endpoint.pk for outcome in self._unsettled}
-        finished_with = [pk for pk in touched if pk not in self._lanes or self._lanes[pk].is_empty]
-        count = len(self._unsettled)
-        try:
-            resting = settle(
-                self._unsettled, using=self.using, dice=self.dice, worker=self.name, finished_with=finished_with
-            ).resting
-        except (OperationalError, InterfaceError):
-            # A lost connection or a deadlock: nothing was written, so all of it is settled again.
-            raise
-        except Exception:
-            logger.exception("A batch of verdicts could not be written; they are written one by one.")
-            resting = self._settle_one_by_one()
-        self._unsettled, self._settle_by = [], math.inf
-        self.settled += count
-        # What came after them in their lines may go now.
-        for pk in touched & self._lanes.keys():
-            self._lanes[pk].is_dry = False
-        self.give_back(resting & set(self._lanes))
+        give_back.undo([outcome.delivery for outcome in self._late], using=self.using)
+        count, endpoint_ids = len(self._late), {outcome.endpoint.pk for outcome in self._late}
+        logger.warning(
+            "%s requests were not written in time. Nothing was sent, and their deliveries wait again.", count
+        )
+        self._late.clear()
+        for pk in endpoint_ids & self._queues.keys():
+            self._queues[pk].is_exhausted = False
+        unexpired = {pk: until for pk, until in self._patient_until.items() if until > self.monotonic()}
+        self._patient_until = unexpired | dict.fromkeys(endpoint_ids, self.monotonic() + PATIENT_SECONDS)
+        self.give_back(())
         return count
 
-    def _settle_one_by_one(self) -> set[int]:
-        resting: set[int] = set()
-        for outcome in self._unsettled:
-            try:
-                resting |= settle([outcome], using=self.using, dice=self.dice).resting
-            except (OperationalError, InterfaceError):
-                raise
-            except Exception:
-                # Its lease runs out, and it counts as stalled.
-                logger.exception("The verdict on delivery %s can't be written.", outcome.prepared.delivery.pk)
-        return resting
+    def _settle(self, *, at_last: bool = False) -> int:
+        settlement = self._unsettled.settle(self._drained, at_last=at_last)
+        self.settled += len(settlement.done)
+        # The next deliveries of the same profiles may be due now.
+        for outcome in settlement.done:
+            if queue := self._queues.get(outcome.endpoint.pk):
+                queue.is_exhausted = False
+        self.give_back(settlement.resting & self._queues.keys())
+        return len(settlement.done)
+
+    def _drained(self, endpoint_ids: Collection[int]) -> list[int]:
+        """Return those of the endpoints for which this worker has no deliveries left."""
+        return [pk for pk in endpoint_ids if pk not in self._queues or self._queues[pk].is_empty]
 
     def _forget_empty(self) -> None:
-        for pk in [pk for pk, lane in self._lanes.items() if lane.is_empty]:
-            del self._lanes[pk]
-
-
-def _can_wait(outcome: Outcome) -> bool:
-    # Those that capture an id are settled singly in any case.
-    return _is_accepted(outcome.result) and not outcome.prepared.endpoint.capture_third_party_id
-
-
-def _is_accepted(result: Result) -> bool:
-    return result.status_code is not None and 200 <= result.status_code < 300
+        for pk in [pk for pk, queue in self._queues.items() if queue.is_empty]:
+            del self._queues[pk]

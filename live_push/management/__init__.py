@@ -1,0 +1,1 @@
+"""The commands for operators, and the code that they share."""

@@ -1,5 +1,7 @@
-"""One file for each family of nouns; these are the public names."""
+"""The tables of the database, one file for each family of models. These are the public names."""
 
+from .confirmations import Confirmation
+from .credentials import AuthMethod
 from .deliveries import (
     Attempt,
     AttemptTrigger,
@@ -10,12 +12,15 @@ from .deliveries import (
     Priority,
     Push,
     PushTrigger,
-    WorkerHeartbeat,
 )
-from .endpoints import AuthMethod, ClientEndpoint, Confirmation, EndpointHealth, Ordering
+from .endpoint_state import EndpointState
+from .endpoints import ClientEndpoint, Ordering
+from .health import EndpointHealth
+from .hours import EndpointHour
 from .profiles import UserProfile
-from .statistics import EndpointHour
+from .stored_convergence import StoredConvergence
 from .tiers import Tier, TierEvent, TierMembership, TierProgram
+from .workers import WorkerHeartbeat
 
 __all__ = [
     "Attempt",
@@ -29,10 +34,12 @@ __all__ = [
     "DeliveryStatus",
     "EndpointHealth",
     "EndpointHour",
+    "EndpointState",
     "Ordering",
     "Priority",
     "Push",
     "PushTrigger",
+    "StoredConvergence",
     "Tier",
     "TierEvent",
     "TierMembership",

@@ -1,4 +1,4 @@
-"""The outbox and its log: what is pushed, to whom, and each attempt."""
+"""The outbox, which is also the delivery log: pushes, their deliveries to endpoints, and the attempts of each."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from django.db import models
 from django.db.models import Case, Q, Value, When
 from django.utils.translation import gettext_lazy as _
 
-from live_push.delivery.retry import Policy
-from live_push.fields import StoredBytesField
+from live_push.rules.retry import Policy
+from live_push.secrets.fields import StoredBytesField
 
 from .clock import DbNow
-from .columns import IdField
 from .endpoints import ClientEndpoint
+from .message_column import MessageField
 from .profiles import UserProfile
+from .text_columns import IdField
 
-# The end of a pair's line: where a delivery stands whose push has not drawn its sequence yet.
 END_OF_LINE = 2**63 - 1
+"""The position of a delivery whose push has no sequence yet: it comes after all others of its pair."""
 
 
 class PushTrigger(models.TextChoices):
@@ -32,13 +33,13 @@ class PushTrigger(models.TextChoices):
 
 
 class DeliveryStatus(models.TextChoices):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     PENDING = "pending", _("pending")  # waits for its next attempt
     SENDING = "sending", _("sending")  # claimed by a worker, under a lease
     SUCCEEDED = "succeeded", _("succeeded")  # the endpoint accepted it
     FAILED = "failed", _("failed")  # given up; can be redelivered
-    CANCELLED = "cancelled", _("cancelled")  # made pointless, or withdrawn
+    CANCELLED = "cancelled", _("cancelled")  # superseded, erased, or cancelled by an operator
 
 
 class DeliveryReason(models.TextChoices):
@@ -56,7 +57,7 @@ class DeliveryReason(models.TextChoices):
 
 
 class Priority(models.IntegerChoices):
-    """Which due delivery goes first."""
+    """Which due deliveries are sent first: those with the lowest number."""
 
     LIVE = 0, _("live update")
     RETRY = 1, _("retry")
@@ -64,10 +65,10 @@ class Priority(models.IntegerChoices):
 
 
 class Push(models.Model):
-    """One event: what a profile looked like at one commit.
+    """One event: the state of a profile at one commit.
 
-    ``payload`` is the stored snapshot; empty while a resend has not been sent yet (it is drawn then), and where the
-    payload could not be built (``error`` says why).
+    ``payload`` is the stored snapshot. It is null until a resend is first sent, because its body is drawn then. It is
+    also null if the payload could not be built, and ``error`` says why.
     """
 
     event_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -76,8 +77,9 @@ class Push(models.Model):
     trigger = models.CharField(max_length=10, choices=PushTrigger.choices)
     payload = StoredBytesField(null=True)
     digest = models.CharField(max_length=64, blank=True, default="")
-    error = models.CharField(max_length=500, blank=True, default="")
-    # Of a deleted member: a keyed hash of the id, so that whoever knows both finds who was sent what is gone here.
+    error = MessageField()
+    # Set when the member is deleted: a keyed hash of the profile id. With the key and the id, one can still find which
+    # endpoints received the member's data.
     subject = models.CharField(max_length=64, null=True, editable=False)
     created_at = models.DateTimeField()
 
@@ -89,66 +91,84 @@ class Push(models.Model):
     def __str__(self) -> str:
         return str(self.event_id)
 
+    @property
+    def short_id(self) -> str:
+        """Return the first two groups of the event id, for lists.
+
+        The first group would not be enough: the ids of one bulk resend differ in the second group only, see
+        :mod:`live_push.outbox.event_ids`.
+        """
+        return str(self.event_id)[:13]
+
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    """Queries on deliveries."""
+
     def due(self, now: datetime | DbNow) -> DeliveryQuerySet:
-        """Pending deliveries whose time has come (only pending ones have a next attempt)."""
+        """Return the pending deliveries whose next attempt is due. Only pending ones have a next attempt."""
         return self.filter(next_attempt_at__lte=now)
 
     def live(self) -> DeliveryQuerySet:
-        """Those that are not over: pending or sending."""
+        """Return the deliveries that have not ended: the pending and the sending ones."""
         return self.filter(status__in=[DeliveryStatus.PENDING, DeliveryStatus.SENDING])
-
-    def redeliverable(self) -> DeliveryQuerySet:
-        """Those that ended without being accepted and still have something to send."""
-        return self.filter(status__in=[DeliveryStatus.FAILED, DeliveryStatus.CANCELLED], push__payload__isnull=False)
 
 
 class Delivery(models.Model):
     """One push for one endpoint.
 
-    Two counters: ``claims_made`` (taken by a worker) and ``attempts_made`` (sent, or at least dialled). A run begins
-    with the recording, a redelivery or a re-activation; the retry policy counts from it.
+    ``claims_made`` counts how often a worker took the delivery, ``attempts_made`` how often it was sent, or at least
+    dialled. A run begins when the delivery is recorded or redelivered, or when its endpoint is activated again. The
+    retry policy counts the attempts of the run.
     """
 
-    # No indexes of their own: the constraint and the index of due deliveries begin with these columns.
+    # Neither this key nor the endpoint needs an index of its own: a constraint and the index of due deliveries begin
+    # with them.
     push = models.ForeignKey(Push, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
-    # No constraint either: to check it MariaDB locks the endpoint's row, so that each save would wait for operators.
+    # A constraint would make MariaDB lock the endpoint's row to check it, and saves of profiles would wait for an
+    # operator who saves the endpoint.
     endpoint = models.ForeignKey(
         ClientEndpoint, on_delete=models.CASCADE, related_name="deliveries", db_index=False, db_constraint=False
     )
     profile = models.ForeignKey(UserProfile, on_delete=models.SET_NULL, null=True, related_name="deliveries")
-    # Place in its pair's line: the push's sequence, or the end of the line.
+    # The place among the deliveries of the same endpoint and profile: the push's sequence, or END_OF_LINE.
     position = models.BigIntegerField()
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.PENDING)
     reason = models.CharField(max_length=12, choices=DeliveryReason.choices, default=DeliveryReason.NONE, blank=True)
     priority = models.PositiveSmallIntegerField(choices=Priority.choices, default=Priority.LIVE)
-    # Set exactly while pending.
+    # Set while the delivery is pending, and only then.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     claims_made = models.PositiveIntegerField(default=0)
     attempts_made = models.PositiveIntegerField(default=0)
-    # Attempts in the current run.
+    # The number of attempts in the current run.
     run_attempts = models.PositiveIntegerField(default=0)
-    # First attempt of the current run.
+    # The start of the first attempt of the current run.
     run_started_at = models.DateTimeField(null=True, blank=True)
-    # The current run was begun by hand.
+    # Whether an operator began the current run.
     redelivered = models.BooleanField(default=False)
-    # How often a worker died on it.
+    # How often the worker died while it sent this delivery.
     stalls = models.PositiveSmallIntegerField(default=0)
     lease_token = models.UUIDField(null=True, blank=True)
+    # The worker that claimed the delivery last. If its heartbeat stops, the deliveries that it did not start are
+    # released.
+    claimed_by = IdField(max_length=100, null=True, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)
-    # Start of the attempt under way.
+    # The start of the attempt under way.
     dialled_at = models.DateTimeField(null=True, blank=True)
     last_error_code = models.CharField(max_length=30, blank=True, default="")
     last_status_code = models.PositiveSmallIntegerField(null=True, blank=True)
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
-    # Null unless sending, and so unique only then: the database itself refuses two in flight for one pair.
+    # 1 while sending, else null. A unique constraint ignores nulls, so the database itself refuses two deliveries in
+    # flight for the same endpoint and profile.
     in_flight = models.GeneratedField(
         expression=Case(When(status=DeliveryStatus.SENDING, then=Value(1)), default=None),
         output_field=models.SmallIntegerField(null=True),
         db_persist=True,
     )
+
+    # Not stored. The time after which the request of the attempt under way must not be written, in seconds of the
+    # local clock.
+    not_after: float | None = None
 
     objects = DeliveryQuerySet.as_manager()
 
@@ -183,7 +203,7 @@ class Delivery(models.Model):
 
 
 def is_run_over(started_at: datetime | None, policy: Policy, now: datetime) -> bool:
-    """Whether nothing of a run that began then may be sent any more; one without an attempt has not begun."""
+    """Return whether a run is over, so that no more attempts may start. A run without an attempt has not begun."""
     return started_at is not None and policy.is_over((now - started_at).total_seconds())
 
 
@@ -196,7 +216,7 @@ class AttemptTrigger(models.TextChoices):
 
 
 class Attempt(models.Model):
-    """One HTTP request, or at least a dial. Nothing here is invented: no answer means no status code."""
+    """One HTTP request, or at least one dial. Unknown values are empty, such as the status code without an answer."""
 
     delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempts", db_index=False)
     number = models.PositiveIntegerField()
@@ -205,9 +225,9 @@ class Attempt(models.Model):
     duration_ms = models.PositiveIntegerField(null=True)
     status_code = models.PositiveSmallIntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=30, blank=True, default="")
-    detail = models.CharField(max_length=500, blank=True, default="")
+    detail = MessageField()
     answer = StoredBytesField(null=True, blank=True)
-    # SHA-256 of the bytes sent.
+    # The SHA-256 of the body that was sent.
     body_digest = models.CharField(max_length=64, blank=True, default="")
     captured_id = IdField(max_length=100, null=True, blank=True)
     replaced_id = IdField(max_length=100, null=True, blank=True)
@@ -221,19 +241,3 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.delivery_id}#{self.number}"
-
-
-class WorkerHeartbeat(models.Model):
-    """A worker that was seen: how operators and the admin know that somebody delivers."""
-
-    name = IdField(max_length=100, primary_key=True)
-    engine = models.CharField(max_length=20)
-    started_at = models.DateTimeField()
-    seen_at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        verbose_name = _("worker")
-        verbose_name_plural = _("workers")
-
-    def __str__(self) -> str:
-        return str(self.name)

@@ -1,8 +1,8 @@
-"""A worker takes due deliveries: under a lease, with a token, one at a time for each pair.
+"""Claim due deliveries for a worker: under a lease, with a token, and one at a time for each endpoint and profile.
 
-Each endpoint's work is shared out under the lock of its health row, in a short transaction of its own. The claim itself
-is a compare-and-set, and the database refuses two deliveries in flight for one pair, so correctness depends on neither
-the lock nor SKIP LOCKED.
+An endpoint and a profile are called a pair. Each endpoint's deliveries are claimed in a short transaction of their own,
+which locks the endpoint's health row. The claim itself is a compare-and-set, and the database refuses two deliveries in
+flight for one pair, so correctness depends on neither the lock nor SKIP LOCKED.
 """
 
 from __future__ import annotations
@@ -11,21 +11,16 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import NamedTuple
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
 
-from django.db import DatabaseError, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db import DatabaseError, connections, transaction
 
-from live_push import conf
-from live_push.delivery import breaker
 from live_push.models import (
     ClientEndpoint,
-    Confirmation,
     Delivery,
-    DeliveryQuerySet,
     DeliveryReason,
     DeliveryStatus,
     EndpointHealth,
@@ -33,333 +28,361 @@ from live_push.models import (
     Priority,
     Push,
 )
-from live_push.models.clock import DbNow, db_now, is_stopped
+from live_push.models.clock import db_now
 from live_push.models.deliveries import is_run_over
-from live_push.models.locking import locked
+from live_push.models.endpoint_state import has_rested
+from live_push.models.transactions import is_locked, lock_free, retried
+from live_push.outbox.claim_request import ClaimRequest
+from live_push.rules import breaker, local_clock
+from live_push.rules.ordering import Waiting, next_and_superseded
 from live_push.signals import credentials_changed
 
-from . import allowance, failures
-from .active import active_endpoints
-from .compiled import ID, IDS, MOMENT, TOKEN, Compiled, instance
-from .line import Place, arrange
+from . import allowance, announce, dialect, lease_times, sql, transitions
+from .claimed_delivery import ClaimedDelivery, ClaimedPush
+from .health_rows import HealthRows
 
 logger = logging.getLogger("live_push.outbox")
 
-LEASES_PER_TIMEOUT = 4
-"""A lease lasts so many total timeouts: time enough to wait in a worker's window and still be sent."""
+_PAYLOAD: Any = Push._meta.get_field("payload")
+_ERROR: Any = Push._meta.get_field("error")
 
 MOST_SORTED_OUT = 1000
-"""So many due deliveries may turn out to be over before a claim comes back with nothing."""
+"""If none of this many examined deliveries can be sent, a claim returns nothing, and the next claim continues."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worker:
-    """Who claims, and what it already holds, by endpoint id.
+class Claimed:
+    """The deliveries of one endpoint that a worker claimed, and how many of its requests may be in flight.
 
-    ``window`` is the number of rows it likes to hold in all (0: no more than can go at once), ``workers`` how many like
-    it are at work; ``satisfied`` are endpoints that it wants no more of for now; ``alone`` asks for one delivery that
-    has killed a worker before, and nothing else; ``only`` narrows the claim to these deliveries.
+    The worker holds ``slots`` until ``slots_until``, in seconds of the local clock. A slot is the right to have one
+    request in flight, and each attempt must end before ``slots_until``.
     """
-
-    name: str
-    window: int = 256
-    workers: int = 1
-    held: Mapping[int, int] = field(default_factory=dict)
-    in_flight: Mapping[int, int] = field(default_factory=dict)
-    satisfied: Collection[int] = ()
-    alone: bool = False
-    only: Collection[int] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """What a worker got of one endpoint's work: deliveries, and how many of them may be on the wire at once."""
 
     endpoint: ClientEndpoint
     slots: int
-    deliveries: list[Delivery]
+    slots_until: float
+    deliveries: list[ClaimedDelivery]
 
 
 class Candidate(NamedTuple):
-    """A due delivery, before its pair's line has been looked at."""
+    """A due delivery, before it is compared with the other deliveries of its pair."""
 
     pk: int
     profile_id: int
     run_started_at: datetime | None
 
 
-def claim(worker: Worker, *, using: str) -> list[Share]:
-    """Take due deliveries, endpoint by endpoint, so that none waits for another's backlog."""
-    wanted = set(_with_due_work(worker, using=using)) - {*worker.satisfied}
-    if not wanted:
-        return []
-    endpoints = active_endpoints(sorted(wanted), using=using)
+def claim(request: ClaimRequest, *, using: str) -> list[Claimed]:
+    """Claim due deliveries, endpoint by endpoint, so that no endpoint waits for the backlog of another one."""
+    due = _with_due_work(request, using=using)
+    for pk in request.endpoints.keys() - due.keys():
+        del request.endpoints[pk]
+    versions = {pk: version for pk, version in due.items() if pk not in request.full}
+    endpoints = _read_endpoints(versions, request.endpoints, using=using)
     if not endpoints:
-        # Switched off since the look.
+        # Nothing is due, or the endpoints were disabled after the query for due work.
         return []
-    # Its part only: what one worker holds, another can't send.
-    at_most = max(1, worker.window // ((len(endpoints) + len(worker.satisfied)) * max(1, worker.workers)))
+    # Claim only a fair share: other workers can't send the deliveries that are held here.
+    at_most = max(1, request.window // ((len(endpoints) + len(request.full)) * max(1, request.workers)))
     shares = []
     for endpoint in endpoints:
-        if worker.held.get(endpoint.pk, 0) >= max(at_most, endpoint.max_in_flight):
+        if request.held.get(endpoint.pk, 0) >= max(at_most, endpoint.max_in_flight):
             continue
-        try:
-            share = _share(worker, endpoint, at_most, using=using)
-        except DatabaseError:
-            # A deadlock or a pair claimed elsewhere: nothing was taken, and the next sweep looks again.
-            logger.warning("Nothing was claimed for endpoint %s this time.", endpoint.pk, exc_info=True)
-            continue
+        share = _try_share(request, endpoint, at_most, using=using)
         if share is None:
             continue
         shares.append(share)
-        if worker.alone and share.deliveries:
+        if request.isolated and share.deliveries:
             break
     return shares
 
 
-def lone_deliveries_due(*, using: str) -> bool:
-    """Whether a delivery that has killed a worker before, and so is claimed alone, may go now."""
+def renew_slots(request: ClaimRequest, endpoint_ids: Collection[int], *, using: str) -> list[Claimed]:
+    """Renew the leases of the worker's slots at these endpoints, without claiming more deliveries.
+
+    If the result has 0 slots for an endpoint, nothing may be sent to it for now, for example because it is not active
+    any more. The result leaves out an endpoint whose health row another worker has locked.
+    """
+    shares = (
+        _try_share(request, endpoint, 0, taking=False, using=using)
+        if endpoint.is_active
+        else Claimed(endpoint=endpoint, slots=0, slots_until=0.0, deliveries=[])
+        for endpoint in ClientEndpoint.objects.using(using).filter(pk__in=endpoint_ids).order_by("pk")
+    )
+    return [share for share in shares if share is not None]
+
+
+def active_endpoints(ids: Sequence[int], *, using: str) -> list[ClientEndpoint]:
+    """Read these endpoints from the database, and return the active ones in the order of their ids."""
+    return list(ClientEndpoint.objects.using(using).active().filter(pk__in=ids).order_by("pk"))
+
+
+def _read_endpoints(
+    versions: Mapping[int, int], known: dict[int, ClientEndpoint], *, using: str
+) -> list[ClientEndpoint]:
+    """Return the active ones of these endpoints in the order of their ids. Read only those that have changed."""
+    changed = [pk for pk, version in versions.items() if pk not in known or known[pk].version != version]
+    for endpoint in active_endpoints(changed, using=using) if changed else ():
+        known[endpoint.pk] = endpoint
+    return [known[pk] for pk in sorted(versions) if pk in known]
+
+
+def isolated_deliveries_due(*, using: str) -> bool:
+    """Return whether an isolated delivery is due: it was being sent when a worker died, so it is claimed by itself."""
     now = db_now(using)
-    lone = Delivery.objects.using(using).due(now).filter(stalls__gt=0)
-    return lone.filter(endpoint__in=_rested(now, using=using)).exists()
+    isolated = Delivery.objects.using(using).due(now).filter(stalls__gt=0)
+    # Include the endpoints that need credentials: the claim checks again whether their secrets can be read by now.
+    rested = ClientEndpoint.objects.using(using).active().filter(has_rested(now))
+    return isolated.filter(endpoint__in=rested).exists()
 
 
-def _with_due_work(worker: Worker, *, using: str) -> list[int]:
-    """The endpoints that have some and do not rest. What an idle worker asks, and a busy one between two answers."""
-    # A clock that is stopped is part of the query's text.
-    is_new = worker.only is not None or is_stopped()
-    look = _look.__wrapped__(using, worker.alone, worker.only) if is_new else _look(using, worker.alone)
-    return [pk for (pk,) in look.fetch()]
+def _with_due_work(request: ClaimRequest, *, using: str) -> dict[int, int]:
+    """Return the versions of the endpoints that have due deliveries and do not rest, by id."""
+    values: dict[str, Any] = {}
+    look = sql.fill(
+        sql.LOOK,
+        using=using,
+        now=dialect.time_of_database(values, "now", using=using),
+        wanted=_wanted(values, request, using=using),
+    )
+    with connections[using].cursor() as cursor:
+        cursor.execute(look, values)
+        return dict(cursor.fetchall())
 
 
-@lru_cache(maxsize=8)
-def _look(using: str, alone: bool, only: Collection[int] | None = None) -> Compiled:
-    deliveries = Delivery.objects.using(using).filter(endpoint=OuterRef("pk"), priority__in=Priority.values)
-    due = Exists(_due(deliveries, DbNow(), alone=alone, only=only))
-    return Compiled(_rested(DbNow(), using=using).filter(due).order_by("pk").values_list("pk"), using=using)
+def _wanted(values: dict[str, Any], request: ClaimRequest, *, using: str) -> str:
+    """Return the condition on the deliveries (``d``) that this claim may take."""
+    condition = "d.stalls > 0" if request.isolated else "d.stalls = 0"
+    if request.only is None:
+        return condition
+    return f"{condition} AND {dialect.any_of(values, 'd.id', request.only, using=using, name='only')}"
 
 
-def _rested(now: datetime | DbNow, *, using: str) -> QuerySet[ClientEndpoint]:
-    rested = Q(health__rests_until=None) | Q(health__rests_until__lte=now)
-    return ClientEndpoint.objects.using(using).active().filter(rested)
+def _try_share(
+    request: ClaimRequest, endpoint: ClientEndpoint, *arguments: Any, using: str, **more: Any
+) -> Claimed | None:
+    try:
+        return retried(partial(_share, request, endpoint, *arguments, using=using, **more), using=using)
+    except DatabaseError as error:
+        # Nothing was claimed, and the next claim tries again. Locked rows are normal, so they are not logged.
+        if not is_locked(error):
+            logger.warning("Nothing was claimed for endpoint %s this time.", endpoint.pk, exc_info=True)
+        return None
 
 
-def _due(
-    deliveries: DeliveryQuerySet, now: datetime | DbNow, *, alone: bool, only: Collection[int] | None
-) -> DeliveryQuerySet:
-    deliveries = deliveries.due(now)
-    if only is not None:
-        deliveries = deliveries.filter(pk__in=only)
-    return deliveries.filter(stalls__gt=0) if alone else deliveries.filter(stalls=0)
-
-
-def _share(worker: Worker, endpoint: ClientEndpoint, at_most: int, *, using: str) -> Share | None:
+def _share(
+    request: ClaimRequest, endpoint: ClientEndpoint, at_most: int, *, using: str, taking: bool = True
+) -> Claimed | None:
     with transaction.atomic(using=using):
-        health = _lock_health(endpoint, using=using)
+        # Read the local clock before the database's, so that a slow answer of the database does not lengthen the lease.
+        read_at = local_clock.local_now()
+        rows = HealthRows([endpoint.pk], using=using)
+        health, now = rows.by_id.get(endpoint.pk), rows.now
         if health is None:
+            # Another worker holds the row, or the endpoint was deleted.
             return None
-        now = db_now(using)
+        lease = lease_times.slot_time(patient=endpoint.pk in request.patient)
+        slots_until = read_at + lease.total_seconds()
         permission = breaker.may_try(health.breaker, now)
-        if permission == "rest" or _needs_credentials(endpoint, health, using=using):
-            return None
-        slots = allowance.slots_free_for(worker, health, endpoint, now)
-        # Where requests are rationed none waits here: a window let go at once would be more than a second's ration.
-        rationed = endpoint.rate_limit_per_second is not None
-        room = (slots if rationed else max(slots, at_most)) - worker.held.get(endpoint.pk, 0) if slots else 0
-        room = 1 if (permission == "probe" or worker.alone) and room > 0 else room
+        may_go = permission == "go" or (permission == "probe" and taking)
+        if not may_go or _needs_credentials(endpoint, health, using=using):
+            rows.write()
+            return Claimed(endpoint=endpoint, slots=0, slots_until=slots_until, deliveries=[])
+        held = request.held.get(endpoint.pk, 0)
+        slots = allowance.slots_free_for(request, health, endpoint, now)
+        # With a rate limit, claim only what may be sent now: releasing a full window at once would exceed the limit.
+        is_limited = endpoint.rate_limit_per_second is not None
+        room = (slots if is_limited else max(slots, at_most)) - held if slots and taking else 0
+        room = 1 if (permission == "probe" or request.isolated) and room > 0 else room
         room = min(room, allowance.rate(health, endpoint, now))
-        deliveries = _take(worker, endpoint, health, room, now, using=using) if room > 0 else []
+        deliveries = _take(request, endpoint, health, room, now, using=using) if room > 0 else []
         allowance.spend(health, endpoint, len(deliveries))
         if permission == "probe" and deliveries:
-            health.breaker = breaker.start_probe(health.breaker, now, lease_time().total_seconds())
+            health.breaker = breaker.start_probe(health.breaker, now, lease.total_seconds())
             health.probe_profile_id = deliveries[0].profile_id
-        slots = min(slots, worker.held.get(endpoint.pk, 0) + len(deliveries))
-        allowance.lease_slots(health, worker.name, slots, until=now + lease_time())
-        health.save(using=using)
-        return Share(endpoint=endpoint, slots=slots, deliveries=deliveries)
+        slots = min(slots, held + len(deliveries))
+        allowance.lease_slots(health, request.name, slots, until=now + lease)
+        rows.write()
+        return Claimed(endpoint=endpoint, slots=slots, slots_until=slots_until, deliveries=deliveries)
 
 
 def _needs_credentials(endpoint: ClientEndpoint, health: EndpointHealth, *, using: str) -> bool:
-    """Whether its secrets can't be read, as its health says from now on. What is due waits, and uses up no attempt."""
+    """Return whether the endpoint's secrets can't be read, and note it in its health.
+
+    Its due deliveries then wait, and no attempt is counted.
+    """
+    # The key may have been lost since another claim has decrypted the secrets.
+    endpoint.forget_decrypted()
     problem = endpoint.credentials_problem()
     if health.needs_credentials != bool(problem):
         health.needs_credentials = bool(problem)
-        health.save(using=using, update_fields=["needs_credentials"])
         credentials_changed.send(sender=ClientEndpoint, endpoint_id=endpoint.pk, problem=problem, using=using)
     return bool(problem)
 
 
-def lease_time() -> timedelta:
-    return timedelta(seconds=conf.current().TOTAL_TIMEOUT_SECONDS * LEASES_PER_TIMEOUT)
-
-
-def _lock_health(endpoint: ClientEndpoint, *, using: str) -> EndpointHealth | None:
-    """The endpoint's health row, locked; ``None`` where another worker holds it (or the endpoint is gone)."""
-    for row in _health(using).fetch(endpoint.pk):
-        return instance(EndpointHealth, row, using=using)
-    return None
-
-
-@lru_cache(maxsize=8)
-def _health(using: str) -> Compiled:
-    return Compiled(locked(EndpointHealth.objects.using(using).filter(pk=ID), skip_locked=True), ID, using=using)
-
-
 def _take(
-    worker: Worker, endpoint: ClientEndpoint, health: EndpointHealth, room: int, now: datetime, *, using: str
-) -> list[Delivery]:
+    request: ClaimRequest, endpoint: ClientEndpoint, health: EndpointHealth, room: int, now: datetime, *, using: str
+) -> list[ClaimedDelivery]:
     probing = health.breaker_state != "closed"
     wanted = room + 1 if probing else room
     while True:
-        candidates = _candidates(worker, endpoint, wanted, now, using=using)
+        candidates = _candidates(request, endpoint, wanted, now, using=using)
         if probing:
-            # A probe that failed may have failed for that one profile's sake: another one goes first.
+            # The last probe may have failed because of its profile, so prefer a delivery of another one.
             candidates.sort(key=lambda candidate: candidate.profile_id == health.probe_profile_id)
-        able, ended = _sort_out(candidates, endpoint, now, using=using)
-        if able or not ended or wanted > MOST_SORTED_OUT:
-            return _compare_and_set([delivery.pk for delivery in able[:room]], now, using=using)
-        # After a long rest most of what is due may be over: it must not hold back the few that can go.
+        sendable, ended = _sort_out(candidates, endpoint, now, using=using)
+        if sendable or not ended or wanted > MOST_SORTED_OUT:
+            return _compare_and_set(request, endpoint, [delivery.pk for delivery in sendable[:room]], now, using=using)
+        # After a long rest, the runs of most due deliveries may be over. Examine more deliveries, so that the few that
+        # can be sent do not have to wait for the next claims.
         wanted *= 4
 
 
-def give_way(profile_ids: Collection[int], endpoint: ClientEndpoint, now: datetime, *, using: str) -> int:
-    """End what newer states of these profiles have made pointless; returns how many deliveries that were."""
-    lines = _lines(profile_ids, endpoint, now, using=using)
-    verdicts = [arrange(line, ordering=endpoint.ordering, confirmed=confirmed) for line, confirmed in lines]
-    pointless = [pk for verdict in verdicts for pk in verdict.giving_way]
-    return cancel(pointless, DeliveryReason.SUPERSEDED, now, using=using)
+def cancel_superseded(profile_ids: Collection[int], endpoint: ClientEndpoint, now: datetime, *, using: str) -> int:
+    """Cancel the deliveries of these profiles that newer states supersede, and return their number.
+
+    A delivery that another transaction has locked is cancelled the next time.
+    """
+    pairs = _pairs(profile_ids, endpoint, now, using=using)
+    superseded: list[int] = []
+    for pair, confirmed in pairs:
+        superseded += next_and_superseded(pair, ordering=endpoint.ordering, confirmed=confirmed).superseded
+    return cancel(superseded, DeliveryReason.SUPERSEDED, now, using=using, skip_locked=True)
 
 
 def _sort_out(
     candidates: Sequence[Candidate], endpoint: ClientEndpoint, now: datetime, *, using: str
 ) -> tuple[list[Candidate], int]:
-    """Those that may be sent, and how many others were ended: made pointless by a newer state, or out of time."""
+    """Return the candidates that may be sent, and the number of deliveries that were ended: superseded or exhausted."""
     if not candidates:
         return [], 0
-    chosen: list[int] = []
-    giving_way: list[int] = []
-    for line, confirmed in _lines({delivery.profile_id for delivery in candidates}, endpoint, now, using=using):
-        verdict = arrange(line, ordering=endpoint.ordering, confirmed=confirmed)
-        giving_way += verdict.giving_way
-        if verdict.next_id is not None:
-            chosen.append(verdict.next_id)
-    able = [delivery for delivery in candidates if delivery.pk in {*chosen}]
-    over = [delivery.pk for delivery in able if is_run_over(delivery.run_started_at, endpoint.policy, now)]
-    ended = cancel(giving_way, DeliveryReason.SUPERSEDED, now, using=using) + _give_up(over, now, using=using)
-    return [delivery for delivery in able if delivery.pk not in {*over}], ended
+    chosen: set[int] = set()
+    superseded: list[int] = []
+    for pair, confirmed in _pairs({delivery.profile_id for delivery in candidates}, endpoint, now, using=using):
+        decision = next_and_superseded(pair, ordering=endpoint.ordering, confirmed=confirmed)
+        superseded += decision.superseded
+        if decision.next_id is not None:
+            chosen.add(decision.next_id)
+    sendable = [delivery for delivery in candidates if delivery.pk in chosen]
+    over = {delivery.pk for delivery in sendable if is_run_over(delivery.run_started_at, endpoint.policy, now)}
+    ended = cancel(superseded, DeliveryReason.SUPERSEDED, now, using=using, skip_locked=True)
+    ended += _give_up(over, now, using=using)
+    return [delivery for delivery in sendable if delivery.pk not in over], ended
 
 
-def _candidates(worker: Worker, endpoint: ClientEndpoint, room: int, now: datetime, *, using: str) -> list[Candidate]:
-    """Due deliveries that no older one of their pair holds back: live updates first, then retries, then resends."""
-    found: list[Candidate] = []
-    # More than there is room for, because some of them will turn out to give way.
+def _candidates(
+    request: ClaimRequest, endpoint: ClientEndpoint, room: int, now: datetime, *, using: str
+) -> list[Candidate]:
+    """Return due deliveries that do not have to wait for an older one of their pair.
+
+    Live updates come first, then retries, then resends.
+    """
+    candidates: list[Candidate] = []
+    # With latest_only, fetch more than there is room for, because newer deliveries will supersede some of them.
     wanted = room * 2 if endpoint.ordering == Ordering.LATEST_ONLY else room
+    values: dict[str, Any] = {"endpoint": endpoint.pk, "now": dialect.adapt_moment(now, using=using)}
+    due = sql.fill(
+        sql.DUE,
+        using=using,
+        wanted=_wanted(values, request, using=using),
+        holds_back=sql.HOLDS_BACK[endpoint.ordering],
+        row_locks=dialect.row_locks(using, of="d"),
+    )
     for priority in Priority:
-        if len(found) < wanted:
-            parts = using, priority, endpoint.ordering, worker.alone
-            free = _free(*parts) if worker.only is None else _free.__wrapped__(*parts, worker.only)
-            found += [Candidate(*row) for row in free.fetch(endpoint.pk, now, limit=wanted - len(found))]
-    return found
+        if len(candidates) < wanted:
+            with connections[using].cursor() as cursor:
+                cursor.execute(due, {**values, "priority": priority.value, "limit": wanted - len(candidates)})
+                rows = cursor.fetchall()
+            candidates += [Candidate(pk, profile_id, dialect.read_moment(since)) for pk, profile_id, since in rows]
+    return candidates
 
 
-@lru_cache(maxsize=64)
-def _free(using: str, priority: Priority, ordering: str, alone: bool, only: Collection[int] | None = None) -> Compiled:
-    deliveries = Delivery.objects.using(using).filter(endpoint=ID)
-    elders = deliveries.filter(
-        Q(position__lt=OuterRef("position")) | Q(position=OuterRef("position"), pk__lt=OuterRef("pk")),
-        _holds_back(ordering),
-        profile=OuterRef("profile"),
-    )
-    due = _due(deliveries.filter(priority=priority.value), MOMENT, alone=alone, only=only)
-    free = due.filter(~Exists(elders), profile__isnull=False).order_by("next_attempt_at", "pk")
-    return Compiled(free.values_list("pk", "profile_id", "run_started_at"), ID, MOMENT, using=using)
-
-
-def _holds_back(ordering: str) -> Q:
-    sending = Q(status=DeliveryStatus.SENDING)
-    if ordering == Ordering.STRICT:
-        return sending | Q(status=DeliveryStatus.PENDING)
-    if ordering == Ordering.IN_ORDER:
-        # One that failed before gives way to the newer one instead.
-        return sending | Q(status=DeliveryStatus.PENDING, run_attempts=0)
-    return sending
-
-
-def _lines(
+def _pairs(
     profile_ids: Collection[int], endpoint: ClientEndpoint, now: datetime, *, using: str
-) -> Iterable[tuple[list[Place], int]]:
-    lines: dict[int, list[Place]] = defaultdict(list)
+) -> Iterable[tuple[list[Waiting], int]]:
+    pairs: dict[int, list[Waiting]] = defaultdict(list)
     confirmed_by_profile: dict[int, int] = {}
-    rows = _live(using).fetch(endpoint.pk, [*profile_ids])
-    for profile_id, pk, position, sequence, status, next_attempt_at, run_attempts, accepted in rows:
-        due = next_attempt_at is not None and next_attempt_at <= now
+    values: dict[str, Any] = {"endpoint": endpoint.pk, "now": dialect.adapt_moment(now, using=using)}
+    profiles = dialect.any_of(values, "d.profile_id", profile_ids, using=using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql.fill(sql.LIVE, using=using, profiles=profiles), values)
+        rows = cursor.fetchall()
+    for profile_id, pk, position, sequence, status, due, run_attempts, accepted in rows:
         sending = status == DeliveryStatus.SENDING
-        lines[profile_id].append(Place(pk, position, sequence is not None, sending, due, run_attempts))
+        pairs[profile_id].append(Waiting(pk, position, sequence is not None, sending, bool(due), run_attempts))
         confirmed_by_profile[profile_id] = accepted or 0
-    return [(line, confirmed_by_profile[profile_id]) for profile_id, line in lines.items()]
-
-
-@lru_cache(maxsize=8)
-def _live(using: str) -> Compiled:
-    confirmed = Confirmation.objects.filter(endpoint=ID, profile=OuterRef("profile")).values("sequence")
-    live = Delivery.objects.using(using).filter(endpoint=ID, profile__in=IDS).live()
-    rows = live.annotate(confirmed=Subquery(confirmed)).values_list(
-        "profile_id", "pk", "position", "push__sequence", "status", "next_attempt_at", "run_attempts", "confirmed"
-    )
-    return Compiled(rows, ID, IDS, using=using)
+    return [(pair, confirmed_by_profile[profile_id]) for profile_id, pair in pairs.items()]
 
 
 def _give_up(delivery_ids: Collection[int], now: datetime, *, using: str) -> int:
     if not delivery_ids:
         return 0
-    failures.tell_after_commit(pk__in=delivery_ids, using=using)
-    return (
-        Delivery.objects.using(using)
-        .filter(pk__in=delivery_ids, status=DeliveryStatus.PENDING)
-        .update(status=DeliveryStatus.FAILED, reason=DeliveryReason.EXHAUSTED, next_attempt_at=None, ended_at=now)
-    )
+    announce.announce_failed_after_commit(pk__in=delivery_ids, using=using)
+    return transitions.give_up(Delivery.objects.using(using).filter(pk__in=delivery_ids), now)
 
 
-def cancel(delivery_ids: Collection[int], reason: DeliveryReason, now: datetime, *, using: str) -> int:
-    """Withdraw waiting deliveries; one that is being sent is left alone."""
-    if not delivery_ids:
-        return 0
-    return (
-        Delivery.objects.using(using)
-        .filter(pk__in=delivery_ids, status=DeliveryStatus.PENDING)
-        .update(status=DeliveryStatus.CANCELLED, reason=reason, next_attempt_at=None, ended_at=now)
-    )
+def cancel(
+    delivery_ids: Collection[int], reason: DeliveryReason, now: datetime, *, using: str, skip_locked: bool = False
+) -> int:
+    """Cancel the pending ones among these deliveries, and return their number.
+
+    ``skip_locked`` leaves out the deliveries that another transaction has locked.
+    """
+    deliveries = Delivery.objects.using(using)
+    if skip_locked and delivery_ids:
+        delivery_ids = lock_free(deliveries.filter(status=DeliveryStatus.PENDING), delivery_ids)
+    return transitions.cancel(deliveries.filter(pk__in=delivery_ids), reason, now) if delivery_ids else 0
 
 
-def _compare_and_set(delivery_ids: Sequence[int], now: datetime, *, using: str) -> list[Delivery]:
+def _compare_and_set(
+    request: ClaimRequest, endpoint: ClientEndpoint, delivery_ids: Sequence[int], now: datetime, *, using: str
+) -> list[ClaimedDelivery]:
     if not delivery_ids:
         return []
     token = uuid.uuid4()
-    _set(using).run([*delivery_ids], token, now + lease_time())
-    columns = len(Delivery._meta.concrete_fields)
-    mine: dict[int, Delivery] = {}
-    for row in _with_pushes(using).fetch([*delivery_ids]):
-        delivery = instance(Delivery, row[:columns], using=using)
-        if delivery.lease_token == token:
-            delivery.push = instance(Push, row[columns:], using=using)
-            mine[delivery.pk] = delivery
+    values: dict[str, Any] = {
+        "token": dialect.token(token, using=using),
+        "leased_until": dialect.adapt_moment(now + lease_times.claim_time(), using=using),
+        "worker": request.name,
+    }
+    delivery = sql.tables(using)["delivery"]
+    ids = dialect.any_of(values, "id", delivery_ids, using=using)
+    update = f"{transitions.claim(delivery)} AND {ids}"
+    with connections[using].cursor() as cursor:
+        if dialect.returns_updated_rows(using):
+            claimed = sql.fill(sql.CLAIMED, using=using, claimed="claimed")
+            cursor.execute(f"WITH claimed AS ({update} RETURNING *) {claimed}", values)
+        else:
+            cursor.execute(update, values)
+            ours = f"{dialect.any_of(values, 'd.id', delivery_ids, using=using)} AND d.lease_token = %(token)s"
+            cursor.execute(f"{sql.fill(sql.CLAIMED, using=using, claimed=delivery)} WHERE {ours}", values)
+        rows = cursor.fetchall()
+    mine = {row[0]: _read_claimed(row, endpoint, token) for row in rows}
     return [mine[pk] for pk in delivery_ids if pk in mine]
 
 
-@lru_cache(maxsize=8)
-def _set(using: str) -> Compiled:
-    waiting = Delivery.objects.filter(pk__in=IDS, status=DeliveryStatus.PENDING)
-    written = {
-        "status": DeliveryStatus.SENDING.value,
-        "lease_token": TOKEN,
-        "leased_until": MOMENT,
-        "next_attempt_at": None,
-        "dialled_at": None,
-        "claims_made": F("claims_made") + 1,
-    }
-    return Compiled(waiting, IDS, TOKEN, MOMENT, using=using, written=written)
-
-
-@lru_cache(maxsize=8)
-def _with_pushes(using: str) -> Compiled:
-    return Compiled(Delivery.objects.filter(pk__in=IDS).select_related("push"), IDS, using=using)
+def _read_claimed(row: Sequence[Any], endpoint: ClientEndpoint, token: uuid.UUID) -> ClaimedDelivery:
+    pk, profile_id, position, attempts_made, run_attempts, run_started_at, redelivered, leased_until, *push = row
+    push_id, event_id, push_profile_id, sequence, payload, digest, error = push
+    return ClaimedDelivery(
+        pk=pk,
+        endpoint_id=endpoint.pk,
+        profile_id=profile_id,
+        position=position,
+        attempts_made=attempts_made,
+        run_attempts=run_attempts,
+        run_started_at=dialect.read_moment(run_started_at),
+        redelivered=bool(redelivered),
+        lease_token=token,
+        endpoint=endpoint,
+        push=ClaimedPush(
+            push_id,
+            dialect.read_uuid(event_id),
+            push_profile_id,
+            sequence,
+            _PAYLOAD.from_db_value(payload),
+            digest,
+            _ERROR.from_db_value(error) or "",
+        ),
+        leased_until=dialect.read_moment(leased_until),
+    )

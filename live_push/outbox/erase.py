@@ -1,134 +1,88 @@
-"""A member is deleted: in the same transaction, what the log knew of them goes too."""
+"""Erase the data of deleted members from the delivery log.
+
+Erasure happens in the transaction that deletes the profile. It empties bodies, answers and captured ids, and cancels
+deliveries that have not ended. The log keeps when something was sent to which endpoint, and how it ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
 
-from live_push.chunks import chunks
-from live_push.encryption import pseudonyms
 from live_push.models import (
     Attempt,
-    ClientEndpoint,
     Confirmation,
     Delivery,
-    DeliveryQuerySet,
-    DeliveryReason,
-    DeliveryStatus,
     Push,
     UserProfile,
 )
-from live_push.models.clock import DbNow
-from live_push.models.locking import locked
 from live_push.models.profiles import IDS_PER_STATEMENT
+from live_push.models.transactions import locked
+from live_push.rules.batched import batched
+from live_push.secrets.keyring import pseudonyms
+
+from . import emptied, transitions
 
 DELETED = Q(profile=None)
-"""The rows of deleted members: what is left of a reference to one is null."""
-
-_NOTHING_LEFT_OF_A_PUSH = Q(payload=None, digest="", error="")
-_NOTHING_LEFT_OF_AN_ATTEMPT = Q(answer=None, captured_id=None, replaced_id=None, body_digest="", detail="")
+"""The condition for rows of deleted members: their reference to the profile is null."""
 
 
 def erase(profile_ids: Collection[int], *, using: str) -> None:
-    """Cancel what waits or is under way, and empty the bodies, answers and captured ids of these profiles.
+    """Cancel the deliveries of these profiles that have not ended, and empty their bodies, answers and captured ids.
 
-    What stays is that something was sent, when, and how it ended, with a keyed hash that finds it for who knows whom to
-    look for. The lease token goes with the rest, so that the verdict of an attempt under way, with the member's data in
-    its answer, is refused when it arrives.
+    Each push gets a keyed hash of the profile id, so that :func:`~live_push.outbox.erasure_report.recipients` still
+    finds which endpoints received the member's data. The lease token is removed, so that the result of an attempt under
+    way, which may have the member's data, is refused.
     """
-    subject = Case(*(When(profile=pk, then=Value(_subjects(pk)[0])) for pk in profile_ids))
+    subject = Case(*(When(profile=pk, then=Value(subject_hashes(pk)[0])) for pk in profile_ids))
     with transaction.atomic(using=using, savepoint=False):
-        # In the order of everyone: profile, delivery.
+        # Lock the profiles before the deliveries, as all code does. The lock FOR UPDATE conflicts with the lock of a
+        # concurrent resend. So either the resend commits first and its deliveries are erased here, or the resend waits
+        # and then finds no profile.
         profiles = UserProfile._base_manager.using(using).filter(pk__in=profile_ids)
-        # With its key: a resend of theirs that is being recorded must be seen here, or not see them any more.
         list(profiles.select_for_update().order_by("pk").values_list("pk"))
         _empty(Q(profile__in=profile_ids), using=using, subject=subject)
 
 
 def erase_deleted(*, using: str) -> None:
-    """The same for whatever is left of members who are gone already, by SQL or from a restored backup, say."""
+    """Erase what is left of members who were deleted without Django, such as by SQL or by restoring a backup."""
     with transaction.atomic(using=using):
         _empty(DELETED, using=using)
-        _unattached_confirmations(using).delete()
+        orphaned_confirmations(using).delete()
 
 
-def forget(profile_ids: Collection[int], *, using: str) -> None:
-    """The same for members whose deletion was under way while a resend was recorded: neither saw the other."""
+def erase_and_detach(profile_ids: Collection[int], *, using: str) -> None:
+    """Erase the data of profiles that do not exist any more, and set the references to them to null.
+
+    Use it if a profile was deleted while a resend for it was being recorded: neither transaction sees the other's rows.
+    """
     with transaction.atomic(using=using, savepoint=False):
         erase(profile_ids, using=using)
         for model in (Push, Delivery):
             model._base_manager.using(using).filter(profile__in=profile_ids).update(profile=None)
 
 
-def _subjects(profile_id: int) -> list[str]:
+def subject_hashes(profile_id: int) -> list[str]:
+    """Return the keyed hashes of the profile id, one for each configured key, the newest first."""
     return pseudonyms(f"profile {profile_id}")
 
 
-def _empty(whose: Q, *, using: str, **written: Any) -> None:
-    deliveries = Delivery.objects.using(using).filter(whose)
-    # Locked first: a verdict that is being written adds an attempt, which the next statement must see. By their ids:
-    # MariaDB locks the entries of the index that it finds rows by, and before the rows, while who deletes them does the
-    # reverse.
-    for some in chunks(list(deliveries.order_by("pk").values_list("pk", flat=True)), IDS_PER_STATEMENT):
-        list(locked(Delivery.objects.using(using).filter(pk__in=some)).order_by("pk").values_list("pk"))
-    Attempt.objects.using(using).filter(delivery__in=deliveries).update(
-        answer=None, captured_id=None, replaced_id=None, body_digest="", detail=""
-    )
-    deliveries.live().update(
-        status=DeliveryStatus.CANCELLED,
-        reason=DeliveryReason.ERASED,
-        next_attempt_at=None,
-        lease_token=None,
-        leased_until=None,
-        ended_at=DbNow(),
-    )
-    Push.objects.using(using).filter(whose).update(payload=None, digest="", error="", **written)
+def _empty(condition: Q, *, using: str, **push_values: Any) -> None:
+    deliveries = Delivery.objects.using(using).filter(condition)
+    # Lock the deliveries first: a concurrent settlement may add an attempt, which the next statement must see. Select
+    # them by id: MariaDB locks the index entries it searches before it locks the rows, while a deletion locks in the
+    # reverse order, which would be a deadlock.
+    for batch in batched(list(deliveries.order_by("pk").values_list("pk", flat=True)), IDS_PER_STATEMENT):
+        list(locked(Delivery.objects.using(using).filter(pk__in=batch)).order_by("pk").values_list("pk"))
+    Attempt.objects.using(using).filter(delivery__in=deliveries).update(**emptied.ERASED_ATTEMPT)
+    transitions.erase(deliveries)
+    Push.objects.using(using).filter(condition).update(**emptied.ERASED_PUSH, **push_values)
 
 
-def recipients(profile_id: int, *, using: str) -> list[str]:
-    """The endpoints, by name, that anything of this member was sent to, accepted or not, as far as the log reaches."""
-    erased = Push.objects.using(using).filter(profile=None, subject__in=_subjects(profile_id))
-    names: set[str] = set()
-    for whose in (Q(profile=profile_id), Q(push__in=erased)):
-        deliveries = Delivery.objects.using(using).filter(whose)
-        # One that was under way when its member was deleted has no verdict any more.
-        sent = deliveries.filter(Q(attempts_made__gt=0) | Q(dialled_at__isnull=False))
-        endpoints = ClientEndpoint.objects.using(using).filter(pk__in=sent.order_by().values("endpoint"))
-        names.update(endpoints.values_list("name", flat=True))
-    return sorted(names)
-
-
-@dataclass(frozen=True)
-class Remains:
-    """What the log still holds of somebody: rows with content, and rows that may yet be sent."""
-
-    bodies: int
-    answers: int
-    unsent: int
-    confirmations: int
-
-    def __bool__(self) -> bool:
-        return any(vars(self).values())
-
-
-def remains(whose: Q = DELETED, *, using: str) -> Remains:
-    """What is left of deleted members; or of those whom a condition on ``profile`` names."""
-    deliveries: DeliveryQuerySet = Delivery.objects.using(using).filter(whose)
-    attempts = Attempt.objects.using(using).filter(delivery__in=deliveries)
-    confirmations = Confirmation.objects.using(using).filter(whose)
-    return Remains(
-        bodies=Push.objects.using(using).filter(whose).exclude(_NOTHING_LEFT_OF_A_PUSH).count(),
-        answers=attempts.exclude(_NOTHING_LEFT_OF_AN_ATTEMPT).count(),
-        unsent=deliveries.live().count(),
-        confirmations=(confirmations | _unattached_confirmations(using)).count(),
-    )
-
-
-def _unattached_confirmations(using: str) -> QuerySet[Confirmation]:
-    # No constraint of the database keeps them from outliving their member.
+def orphaned_confirmations(using: str) -> QuerySet[Confirmation]:
+    """Return the confirmations of members who do not exist. No constraint deletes them with their profile."""
     member = UserProfile._base_manager.using(using).filter(pk=OuterRef("profile_id"))
     return Confirmation.objects.using(using).filter(~Exists(member))

@@ -1,7 +1,9 @@
-"""Event ids for rows that the database makes by itself, in one ``INSERT … SELECT``.
+"""Event ids for rows that the database creates in one ``INSERT … SELECT``.
 
-A random UUID of which four digits count the rows of the statement: as unique as any other (106 random bits for each
-statement), next to each other in the index, and found again together, which no database's own generator offers.
+The ids of one statement share a random UUID. Its second group, four hexadecimal digits, is replaced by the number of
+the row: 1 to 65,535. The other 106 random bits make the ids as unique as other UUIDs. The ids are next to each other in
+an index, and one condition selects all of them. UUIDs that a database generates have neither advantage.
+:attr:`live_push.models.Push.short_id` shows the number.
 """
 
 from __future__ import annotations
@@ -9,34 +11,39 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 
-ROWS_AT_MOST = 0xFFFF
-"""So many rows may one series number."""
-
-_COUNTED = {
+# SQL of the id of a row, from its number and the two parts of the base.
+_NUMBERED = {
     "postgresql": "CAST(%s || LPAD(TO_HEX({row}), 4, '0') || %s AS uuid)",
     "mysql": "CONCAT(%s, LPAD(LOWER(HEX({row})), 4, '0'), %s)",
     "sqlite": "%s || PRINTF('%%04x', {row}) || %s",
 }
-_GIVEN = {"postgresql": "CAST(%s AS uuid)", "mysql": "%s", "sqlite": "%s"}
+# SQL of an id that is a parameter.
+_PARAMETER = {"postgresql": "CAST(%s AS uuid)", "mysql": "%s", "sqlite": "%s"}
 
 
 @dataclass(frozen=True, slots=True)
 class EventIds:
-    """One statement's ids. SQL comes with its parameters."""
+    """The event ids of one statement.
+
+    ``vendor``
+        The vendor of the database, which decides the SQL: ``postgresql``, ``mysql`` (also MariaDB) or ``sqlite``.
+    ``base``
+        A random UUID as 32 hexadecimal digits; the digits 9 to 12 are replaced by the number of the row.
+    """
 
     vendor: str
     base: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def for_each_row(self) -> tuple[str, list[str]]:
-        """The expression that gives each row of a SELECT its id."""
-        return _COUNTED[self.vendor].format(row="ROW_NUMBER() OVER ()"), [self.base[:8], self.base[12:]]
+        """Return the SQL expression for the id of each row of a SELECT, and its parameters."""
+        return _NUMBERED[self.vendor].format(row="ROW_NUMBER() OVER ()"), [self.base[:8], self.base[12:]]
 
     def held_by(self, column: str) -> tuple[str, list[str]]:
-        """The condition that a column holds one of these ids, which an index on it serves."""
-        given = _GIVEN[self.vendor]
-        # MariaDB compares a UUID from its end; both ends are the same here, so it is one range there too. By chance
-        # that range may hold another's id: all digits tell.
+        """Return the SQL condition that a column has one of these ids, and its parameters. It can use an index."""
+        parameter = _PARAMETER[self.vendor]
+        # BETWEEN uses the index. MariaDB compares UUIDs from their end, but the ids differ in their second group only,
+        # so they are one range there, too. The range may contain other ids, which LIKE excludes.
         head, tail = self.base[:8], self.base[12:]
-        sql = f"({column} BETWEEN {given} AND {given} AND CAST({column} AS char(36)) LIKE %s)"
+        sql = f"({column} BETWEEN {parameter} AND {parameter} AND CAST({column} AS char(36)) LIKE %s)"
         return sql, [f"{head}0000{tail}", f"{head}ffff{tail}", f"{head}%{tail[-12:]}"]

@@ -1,34 +1,123 @@
-"""One delivery per endpoint for pushes that were just inserted: one statement, however many endpoints there are."""
+"""Fan pushes out: insert one delivery for each push and active endpoint, with one statement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
 
 from django.db import connections
 
-from live_push.models import ClientEndpoint, Delivery, DeliveryReason, DeliveryStatus, Priority, Push
-from live_push.models.deliveries import END_OF_LINE
+from live_push.models import ClientEndpoint, Delivery, Priority, Push
+from live_push.rules.batched import batched
 
+from . import dialect, transitions
 from .event_ids import EventIds
+from .notify import notification_column
 
-_INSERT = """
-INSERT INTO {delivery} (push_id, endpoint_id, profile_id, position, status, reason, priority, next_attempt_at,
-                        claims_made, attempts_made, run_attempts, redelivered, stalls, last_error_code,
-                        created_at, ended_at)
-SELECT {push}.id, e.id, profile_id, COALESCE(sequence, {end_of_line}),
-       CASE WHEN error = '' THEN '{pending}' ELSE '{failed}' END,
-       CASE WHEN error = '' THEN '' ELSE '{payload}' END,
-       %s, CASE WHEN error = '' THEN {due} END,
-       0, 0, 0, %s, 0, CASE WHEN error = '' THEN '' ELSE 'payload_failed' END,
-       {push}.created_at, CASE WHEN error <> '' THEN {push}.created_at END
-FROM {push} CROSS JOIN {endpoint} e
-WHERE {which} AND e.is_active{only}
-"""
+# A time that is a parameter in a SELECT list needs a cast to this type, because no column determines its type.
+TIMESTAMP_TYPES = {"postgresql": "timestamptz", "mysql": "datetime(6)", "sqlite": "text"}
 
-# The type that a bound moment needs inside a SELECT list, where no column gives it one.
-MOMENT = {"postgresql": "timestamptz", "mysql": "datetime(6)", "sqlite": "text"}
+
+@dataclass(frozen=True, slots=True)
+class NewPush:
+    """A push to insert. Making an instance of the model would take longer than inserting it."""
+
+    event_id: UUID
+    profile_id: int
+    sequence: int
+    trigger: str
+    payload: bytes | None
+    digest: str
+    error: str
+    created_at: datetime
+
+
+_COLUMNS: Final = ("event_id", "profile_id", "sequence", "trigger", "payload", "digest", "error", "created_at")
+_ROW: Final = f"({', '.join(['%s'] * len(_COLUMNS))})"
+_ROWS_PER_STATEMENT: Final = 100
+"""SQLite allows 999 parameters in a statement, unless it is built for more."""
+
+
+def insert_and_fan_out(pushes: Sequence[NewPush], *, using: str) -> None:
+    """Insert new pushes, and one delivery for each push and active endpoint. The deliveries are due at once.
+
+    On PostgreSQL one statement inserts both, and notifies sleeping workers. If no endpoint is active, no push is kept.
+    """
+    for batch in batched(pushes, _ROWS_PER_STATEMENT):
+        if connections[using].vendor == "postgresql":
+            _insert_together(batch, using=using)
+        else:
+            fan_out(_insert(batch, using=using), using=using)
+
+
+def _insert_together(pushes: Sequence[NewPush], *, using: str) -> None:
+    sql, values = _statement(pushes, using=using)
+    answer = f"SELECT COUNT(*){notification_column(using)} FROM new_delivery"  # noqa: S608  (our own words)
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"WITH new_push AS ({sql} RETURNING id, profile_id, sequence, error, created_at), "
+            f"new_delivery AS ({_deliveries(using)} RETURNING 1) {answer}",
+            [*values, int(Priority.LIVE), False],
+        )
+        is_wanted = cursor.fetchone()[0] > 0
+    if not is_wanted:
+        Push.objects.using(using).filter(event_id__in=[push.event_id for push in pushes]).delete()
+
+
+@lru_cache(maxsize=8)
+def _deliveries(using: str) -> str:
+    quote = connections[using].ops.quote_name
+    return transitions.record(
+        "new_push",
+        quote(ClientEndpoint._meta.db_table),
+        delivery=quote(Delivery._meta.db_table),
+        due="new_push.created_at",
+        condition="TRUE",
+        only="",
+    )
+
+
+def _insert(pushes: Sequence[NewPush], *, using: str) -> list[int]:
+    """Insert the pushes, and return their ids."""
+    connection = connections[using]
+    returns_ids = connection.features.can_return_rows_from_bulk_insert
+    sql, values = _statement(pushes, using=using)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} RETURNING id" if returns_ids else sql, values)
+        if returns_ids:
+            return [push_id for (push_id,) in cursor.fetchall()]
+    # MySQL does not return the ids of inserted rows.
+    event_ids = [push.event_id for push in pushes]
+    return list(Push.objects.using(using).filter(event_id__in=event_ids).values_list("pk", flat=True))
+
+
+def _statement(pushes: Sequence[NewPush], *, using: str) -> tuple[str, list[Any]]:
+    connection = connections[using]
+    payload, error = Push._meta.get_field("payload"), Push._meta.get_field("error")
+    values: list[Any] = []
+    for push in pushes:
+        values += (
+            dialect.token(push.event_id, using=using),
+            push.profile_id,
+            push.sequence,
+            push.trigger,
+            payload.get_db_prep_save(push.payload, connection),
+            push.digest,
+            error.get_db_prep_save(push.error, connection),
+            connection.ops.adapt_datetimefield_value(push.created_at),
+        )
+    return _insertion(using) + ", ".join([_ROW] * len(pushes)), values
+
+
+@lru_cache(maxsize=8)
+def _insertion(using: str) -> str:
+    quote = connections[using].ops.quote_name
+    table, columns = quote(Push._meta.db_table), ", ".join(map(quote, _COLUMNS))
+    return f"INSERT INTO {table} ({columns}) VALUES "  # noqa: S608  (quoted names)
 
 
 def fan_out(
@@ -40,33 +129,35 @@ def fan_out(
     due_at: datetime | None = None,
     anew: bool = False,
 ) -> int:
-    """Insert the deliveries of pushes for every active endpoint (or those of ``endpoint_ids`` that are active).
+    """Insert the deliveries of new pushes, and return their number.
 
-    The pushes are given by their ids, or by the event ids that one statement gave them. The deliveries are due at
-    ``due_at``, or at once. A push that nobody wants is removed again. ``anew`` first removes what the same transaction
-    fanned out before. Returns the number of deliveries.
+    ``pushes``
+        The ids of the pushes, or the event ids that one statement gave them.
+    ``endpoint_ids``
+        Deliver to those of these endpoints that are active; by default to all active endpoints. If none is active, the
+        pushes are deleted.
+    ``due_at``
+        When the deliveries are due; by default at once.
+    ``anew``
+        First delete the deliveries that the same transaction inserted for these pushes.
     """
     connection = connections[using]
     quote = connection.ops.quote_name
     push = quote(Push._meta.db_table)
-    which: str
+    condition: str
     chosen: Sequence[Any]
     if isinstance(pushes, EventIds):
-        which, chosen = pushes.held_by("event_id")
+        condition, chosen = pushes.held_by("event_id")
     else:
-        which, chosen = f"{push}.id IN ({', '.join(['%s'] * len(pushes))})", pushes
+        condition, chosen = f"{push}.id IN ({', '.join(['%s'] * len(pushes))})", pushes
         if anew:
             Delivery.objects.using(using).filter(push_id__in=pushes).delete()
-    sql = _INSERT.format(
+    sql = transitions.record(
+        push,
+        quote(ClientEndpoint._meta.db_table),
         delivery=quote(Delivery._meta.db_table),
-        push=push,
-        endpoint=quote(ClientEndpoint._meta.db_table),
-        end_of_line=END_OF_LINE,
-        pending=DeliveryStatus.PENDING.value,
-        failed=DeliveryStatus.FAILED.value,
-        payload=DeliveryReason.PAYLOAD.value,
-        due=f"{push}.created_at" if due_at is None else f"CAST(%s AS {MOMENT[connection.vendor]})",
-        which=which,
+        due=f"{push}.created_at" if due_at is None else f"CAST(%s AS {TIMESTAMP_TYPES[connection.vendor]})",
+        condition=condition,
         only="" if endpoint_ids is None else f" AND e.id IN ({', '.join(['%s'] * len(endpoint_ids)) or 'NULL'})",
     )
     with connection.cursor() as cursor:
@@ -74,5 +165,5 @@ def fan_out(
         cursor.execute(sql, [int(priority), *due, False, *chosen, *(endpoint_ids or ())])
         deliveries: int = cursor.rowcount
         if deliveries == 0:
-            cursor.execute(f"DELETE FROM {push} WHERE {which}", chosen)  # noqa: S608  (our own words)
+            cursor.execute(f"DELETE FROM {push} WHERE {condition}", chosen)  # noqa: S608  (no value is part of the text)
     return deliveries

@@ -1,56 +1,56 @@
-"""A change becomes one push and one delivery per active endpoint, in the change's own transaction."""
+"""Record changes: in the transaction of a change, insert one push, and one delivery for each active endpoint."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from django.db import connections, transaction
 from django.db.models import Case, F, Value, When
-from django.db.models.functions import Greatest
 
-from live_push.chunks import chunks
-from live_push.contract.payload import load, tier_event
+from live_push.contract.encoding import load
+from live_push.contract.tier_info import tier_event
 from live_push.models import Push, PushTrigger, TierMembership, UserProfile
-from live_push.models.clock import DbNow, DbNowMs, is_stopped
+from live_push.rules.batched import batched
 
-from . import failures, resend, snapshots
-from .compiled import IDS, Compiled
-from .compiled_insert import CompiledInsert
-from .fan_out import fan_out
+from . import announce, dialect, resend, snapshots
+from .fan_out import NewPush, fan_out, insert_and_fan_out
 
-# Above this a bulk write records pushes without bodies: building a million snapshots is no part of anybody's UPDATE.
 SNAPSHOTS_AT_MOST = 1000
-
-NEXT_SEQUENCE = Greatest(F("push_sequence") + 1, DbNowMs())
-"""Strictly increasing per profile, and by the clock, so that a restored backup or a reused id never falls back."""
+"""A bulk write of more profiles would take too long if it built their snapshots: its pushes get their bodies later."""
 
 
 def record(
-    profile_ids: Sequence[int], trigger: str, *, using: str, after_commit: Callable[[], None] | None = None
+    profile_ids: Sequence[int],
+    trigger: str,
+    *,
+    using: str,
+    after_commit: Callable[[], None] | None = None,
+    is_stepped: bool = False,
 ) -> None:
-    """Record that profiles changed.
+    """Record that profiles changed. ``is_stepped`` says that the write itself has already advanced their sequences.
 
-    Statements do not grow with the number of endpoints. One transaction records at most one push a profile: a later
-    change in it replaces the body of its own push. ``after_commit`` is called once per transaction, after its commit.
+    One transaction records at most one push for each profile: a later change replaces the body of the push. The number
+    of statements does not depend on the number of endpoints. ``after_commit`` is called once for each transaction,
+    after its commit.
     """
     ids = sorted(set(profile_ids))
     with transaction.atomic(using=using, savepoint=False):
         memory = _Memory.of_transaction(using, after_commit)
-        for some in chunks(ids, resend.ROWS_PER_STATEMENT):
-            _advance(some, using=using)
+        for batch in batched(ids, resend.ROWS_PER_STATEMENT):
+            if not is_stepped:
+                _advance(batch, using=using)
             if len(ids) > SNAPSHOTS_AT_MOST:
-                resend.record(some, using=using, trigger=trigger)
+                resend.record(batch, using=using, trigger=trigger)
             else:
-                _record_snapshots(some, trigger, memory, using=using)
+                _record_snapshots(batch, trigger, memory, using=using)
 
 
 def begin_anew(*, using: str) -> None:
-    """Go on as though the open transaction had been committed here: the next change of a profile is a new push.
+    """Act as if the open transaction had been committed: record the next change of a profile as a new push.
 
-    For tests, which run in one transaction what the project would commit bit by bit.
+    For tests, which run several transactions of the host project inside one.
     """
     for _savepoints, hook, *_ in connections[using].run_on_commit:
         if isinstance(hook, _Memory):
@@ -58,17 +58,17 @@ def begin_anew(*, using: str) -> None:
 
 
 class _Memory:
-    """The pushes that this transaction has recorded, by profile.
+    """The event ids of the pushes that the open transaction has recorded, by profile id.
 
-    It lives in the transaction's own list of commit hooks, so that it ends with the transaction, whichever way that
-    ends, and is forgotten with a savepoint that is rolled back.
+    It is one of the transaction's commit hooks. So it disappears when the transaction ends, or when the savepoint in
+    which it was added is rolled back.
     """
 
     def __init__(self, after_commit: Callable[[], None] | None) -> None:
         self.event_ids: dict[int, uuid.UUID] = {}
         self.after_commit = after_commit
         self.over = False
-        # Django names a hook that raised by this.
+        # If the hook raises an exception, Django logs this name.
         self.__qualname__ = type(self).__qualname__
 
     def __call__(self) -> None:
@@ -78,40 +78,42 @@ class _Memory:
 
     @classmethod
     def of_transaction(cls, using: str, after_commit: Callable[[], None] | None) -> _Memory:
-        # Where the host commits by hand, Django keeps the hooks beyond the commit: nothing is remembered there.
+        # If the host project commits by hand, Django keeps the hooks after the commit. A remembered push would then
+        # belong to an earlier transaction.
         if connections[using].commit_on_exit:
             for _savepoints, hook, *_ in connections[using].run_on_commit:
                 if isinstance(hook, cls) and not hook.over:
                     return hook
         memory = cls(after_commit)
-        # Robust: whatever waking an engine raises, the caller's commit has succeeded.
+        # Robust, because an exception while waking an engine must not make the caller's commit look failed.
         transaction.on_commit(memory, using=using, robust=True)
         return memory
 
 
 def _advance(profile_ids: Sequence[int], *, using: str) -> None:
-    # A clock that is stopped is part of the statement's text.
-    (_next.__wrapped__ if is_stopped() else _next)(using).run([*profile_ids])
-
-
-@lru_cache(maxsize=8)
-def _next(using: str) -> Compiled:
-    # changed_sequence first: MariaDB assigns from left to right and would see the new push_sequence.
-    written = {"changed_sequence": NEXT_SEQUENCE, "push_sequence": NEXT_SEQUENCE, "date_last_updated": DbNow()}
-    return Compiled(UserProfile._base_manager.filter(pk__in=IDS), IDS, using=using, written=written)
+    """Write what a save writes itself: the next sequence, and the time of the change."""
+    values: dict[str, Any] = {}
+    table = connections[using].ops.quote_name(UserProfile._meta.db_table)
+    sequence = dialect.next_sequence(values, "push_sequence", using=using)
+    now = dialect.time_of_database(values, "now", using=using)
+    # MariaDB assigns from left to right, so push_sequence comes after the column that is computed from it.
+    changes = f"changed_sequence = {sequence}, push_sequence = {sequence}, date_last_updated = {now}"
+    condition = dialect.any_of(values, "id", profile_ids, using=using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET {changes} WHERE {condition}", values)  # noqa: S608  (our own words)
 
 
 def _record_snapshots(profile_ids: Sequence[int], trigger: str, memory: _Memory, *, using: str) -> None:
-    rows = snapshots.read(profile_ids, using=using)
-    new: list[Push] = []
+    rows = snapshots.read_rows(profile_ids, using=using)
+    new: list[NewPush] = []
     failed: list[uuid.UUID] = []
     for profile_id, row in rows.items():
         own = memory.event_ids.get(profile_id)
         kept_event = _kept_tier_event(own, row["tier_assigned_by_event"], using=using) if own else None
         if kept_event not in (None, row["tier_assigned_by_event"]):
-            # The row says what is told: else whoever compares the two would find a client that lacks something.
+            # Store the event that is sent, so that the stored state and the accepted snapshot do not differ.
             TierMembership.objects.using(using).filter(pk=profile_id).update(assigned_by_event=kept_event)
-        snapshot = snapshots.build(row, using=using, tier_event=kept_event)
+        snapshot = snapshots.build_snapshot(row, using=using, tier_event=kept_event)
         replaced = own is not None and _replace(own, snapshot, trigger, using=using)
         event_id = own if own and replaced else uuid.uuid4()
         if snapshot.error:
@@ -120,7 +122,7 @@ def _record_snapshots(profile_ids: Sequence[int], trigger: str, memory: _Memory,
             continue
         memory.event_ids[profile_id] = event_id
         new.append(
-            Push(
+            NewPush(
                 event_id=event_id,
                 profile_id=profile_id,
                 sequence=snapshot.sequence,
@@ -132,44 +134,33 @@ def _record_snapshots(profile_ids: Sequence[int], trigger: str, memory: _Memory,
             )
         )
     if new:
-        fan_out(_insert(new, using=using), using=using)
+        insert_and_fan_out(new, using=using)
     if failed:
-        failures.tell_after_commit(push__event_id__in=failed, using=using)
-
-
-def _insert(pushes: list[Push], *, using: str) -> list[int]:
-    _new(using).run(pushes)
-    if None not in (ids := [push.pk for push in pushes]):
-        return ids
-    # MySQL tells no keys.
-    event_ids = [push.event_id for push in pushes]
-    return list(Push.objects.using(using).filter(event_id__in=event_ids).values_list("pk", flat=True))
-
-
-@lru_cache(maxsize=8)
-def _new(using: str) -> CompiledInsert:
-    return CompiledInsert(Push, using=using)
+        announce.announce_failed_after_commit(push__event_id__in=failed, using=using)
 
 
 def _replace(event_id: uuid.UUID, snapshot: snapshots.Snapshot, trigger: str, *, using: str) -> bool:
-    """Give this transaction's own push the newer body; false where a savepoint's rollback took the push away."""
+    """Replace the body of a push of this transaction. Return false if a rollback to a savepoint removed the push."""
     own = Push.objects.using(using).filter(event_id=event_id)
     written: dict[str, Any] = {"sequence": snapshot.sequence, "payload": snapshot.payload}
     if trigger == PushTrigger.TIER:
-        # From now on the body tells an event of this very commit, which a later score update must not hide.
+        # The body now contains a tier event. With this trigger, _kept_tier_event() keeps it if a score update follows.
         mere_saves = When(trigger__in=[PushTrigger.UPDATED, PushTrigger.USER], then=Value(PushTrigger.TIER))
         written["trigger"] = Case(mere_saves, default=F("trigger"))
     replaced = own.update(**written, digest=snapshot.digest, error=snapshot.error)
     if not replaced:
         return False
     push_id = own.values_list("pk", flat=True).get()
-    # The deliveries are as uncommitted as the push: made anew, they take on its sequence and whether it can be sent.
+    # Insert the deliveries again, because their position and state depend on the push. They are not committed yet.
     fan_out([push_id], using=using, anew=True)
     return True
 
 
 def _kept_tier_event(event_id: uuid.UUID, event: str | None, *, using: str) -> str | None:
-    """Within one commit a mere score update never hides the start, jump, drop, maintain or reset before it."""
+    """Return the tier event of the transaction's earlier push, if the current event is only a score update.
+
+    So a score update does not hide a start, jump, drop, maintain or reset of the same transaction.
+    """
     if event != "update":
         return None
     own = Push.objects.using(using).filter(event_id=event_id, trigger__in=[PushTrigger.CREATED, PushTrigger.TIER])

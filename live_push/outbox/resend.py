@@ -1,4 +1,8 @@
-"""Pushes without a body: "the current state, whatever it is when you get there"."""
+"""Record resends: pushes without a body, which get the profile's current state when they are first sent.
+
+A selection of profiles may be large, so it is cut into spans, and one statement records the pushes of each span.
+:mod:`~live_push.outbox.draw` gives the pushes their bodies.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connections, transaction
-from django.db.models import Count, F, Max, QuerySet
-from django.db.models.functions import Greatest
+from django.db.models import Count, Max, QuerySet
 
-from live_push.chunks import chunks
-from live_push.models import Delivery, DeliveryStatus, Priority, Push, PushTrigger, UserProfile
-from live_push.models.clock import DbNowMs, db_now
-from live_push.models.locking import locked
+from live_push.models import Priority, Push, PushTrigger, UserProfile
+from live_push.models.clock import db_now
+from live_push.rules.batched import batched
 
-from . import erase, snapshots
 from .event_ids import EventIds
-from .fan_out import MOMENT, fan_out
+from .fan_out import TIMESTAMP_TYPES, fan_out
 
 ROWS_PER_STATEMENT = 10_000
-"""Profiles resent by one statement, and so in one transaction: enough to be fast, few enough to hold up nobody."""
+"""How many profiles one statement resends, in one transaction. More would be faster, but hold locks for longer."""
 
 _INSERT = """
 INSERT INTO {push} (event_id, profile_id, {trigger}, digest, error, created_at)
@@ -31,7 +32,7 @@ SELECT {event_id}, id, %s, '', '', CAST(%s AS {moment}) FROM ({profiles}) p
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some consecutive profiles of a selection: above one primary key, up to another."""
+    """The profiles of a selection in a range of primary keys, which ends with ``last_id``."""
 
     profiles: QuerySet[UserProfile]
     last_id: int
@@ -39,15 +40,15 @@ class Span:
 
 
 def spans(profiles: QuerySet[UserProfile], size: int = ROWS_PER_STATEMENT) -> Iterator[Span]:
-    """A selection cut into spans of so many profiles, one query each, whatever their number in all."""
+    """Cut a selection of profiles into spans of at most ``size`` profiles. Each span costs one query."""
     after = None
     while True:
         rest = profiles.order_by("pk") if after is None else profiles.filter(pk__gt=after).order_by("pk")
-        found = rest.values("pk")[:size].aggregate(last_id=Max("pk"), count=Count("pk"))
-        if not found["count"]:
+        span = rest.values("pk")[:size].aggregate(last_id=Max("pk"), count=Count("pk"))
+        if not span["count"]:
             return
-        yield Span(rest.filter(pk__lte=found["last_id"]), found["last_id"], found["count"])
-        after = found["last_id"]
+        yield Span(rest.filter(pk__lte=span["last_id"]), span["last_id"], span["count"])
+        after = span["last_id"]
 
 
 def record(
@@ -58,14 +59,15 @@ def record(
     endpoint_ids: Sequence[int] | None = None,
     due_at: datetime | None = None,
 ) -> int:
-    """Record one body-less push for each profile; returns the number of deliveries.
+    """Record a push without a body for each profile, and return the number of deliveries.
 
-    Such a push is ordered last for its pair, and gives way to any newer push.
+    Until the body is drawn, the deliveries come last in their pairs' order, and any newer push supersedes them.
+    ``due_at`` is when they are due; by default at once.
     """
     deliveries = 0
     with transaction.atomic(using=using, savepoint=False):
-        for some in chunks(profile_ids, ROWS_PER_STATEMENT):
-            profiles = UserProfile._base_manager.using(using).filter(pk__in=some)
+        for batch in batched(profile_ids, ROWS_PER_STATEMENT):
+            profiles = UserProfile._base_manager.using(using).filter(pk__in=batch)
             deliveries += record_selected(
                 profiles, using=using, trigger=trigger, endpoint_ids=endpoint_ids, due_at=due_at
             )
@@ -79,8 +81,13 @@ def record_selected(
     trigger: str = PushTrigger.RESEND,
     endpoint_ids: Sequence[int] | None = None,
     due_at: datetime | None = None,
+    skip_locked: bool = False,
 ) -> int:
-    """The same for at most some ten thousand profiles that the database itself looks up: none passes through here."""
+    """Like :func:`record`, but let the database select the profiles, at most :data:`ROWS_PER_STATEMENT`.
+
+    The ids are not sent to Python. On PostgreSQL, ``skip_locked`` leaves out profiles whose rows another transaction
+    has locked; without it, the statement waits for them. Other databases do not wait for these rows.
+    """
     if endpoint_ids == []:
         return 0
     connection = connections[using]
@@ -89,16 +96,17 @@ def record_selected(
     event_id, parts = ids.for_each_row
     selected, parameters = profiles.order_by().values("id").query.get_compiler(using=using).as_sql()
     if connection.vendor == "postgresql":
-        # Its own check comes with the commit, too late for a member who is being deleted. It holds up no save.
-        selected += f" FOR KEY SHARE OF {quote(UserProfile._meta.db_table)}"
+        # PostgreSQL checks the foreign key at the commit, which is too late if the member is being deleted meanwhile.
+        # This lock waits for such a deletion, and does not delay saves of the profile.
+        selected += f" FOR KEY SHARE OF {quote(UserProfile._meta.db_table)}{' SKIP LOCKED' if skip_locked else ''}"
     sql = _INSERT.format(
         push=quote(Push._meta.db_table),
         trigger=quote("trigger"),
         event_id=event_id,
-        moment=MOMENT[connection.vendor],
+        moment=TIMESTAMP_TYPES[connection.vendor],
         profiles=selected,
     )
-    with transaction.atomic(using=using, savepoint=False), _waiting_for_nobody(using):
+    with transaction.atomic(using=using, savepoint=False), _without_key_checks(using):
         now = connection.ops.adapt_datetimefield_value(db_now(using))
         with connection.cursor() as cursor:
             cursor.execute(sql, [*parts, trigger, now, *parameters])
@@ -107,42 +115,11 @@ def record_selected(
         return fan_out(ids, using=using, priority=Priority.RESEND, endpoint_ids=endpoint_ids, due_at=due_at)
 
 
-def _waiting_for_nobody(using: str) -> AbstractContextManager[None]:
-    """To check its constraints MariaDB would lock the row of each profile, and saves would fail in the deadlock.
+def _without_key_checks(using: str) -> AbstractContextManager[None]:
+    """Turn MariaDB's foreign key checks off: they lock the row of each profile, and saves would fail in deadlocks.
 
-    All it refers to was selected by the statement itself. A member who is deleted meanwhile is found at the drawing.
+    The checks are not needed. The statement itself selects the profiles, and if one is deleted meanwhile,
+    :func:`~live_push.outbox.draw.draw` erases its push.
     """
     connection = connections[using]
     return connection.constraint_checks_disabled() if connection.vendor == "mysql" else nullcontext()
-
-
-def draw(push_ids: Sequence[int], *, using: str) -> None:
-    """Give body-less pushes their sequence and body, in one step under the rows of their profiles.
-
-    Afterwards they are like any other push: every later attempt, and every other endpoint, gets the same body. A resend
-    is no update of the profile, so ``date_last_updated`` stays.
-    """
-    if not push_ids:
-        return
-    with transaction.atomic(using=using):
-        waiting = Push.objects.using(using).filter(pk__in=push_ids, sequence=None, profile__isnull=False)
-        profile_ids = sorted(set(waiting.values_list("profile_id", flat=True)))
-        profiles = UserProfile._base_manager.using(using).filter(pk__in=profile_ids)
-        # The rows are locked in the order of their ids before anything is written, so that two workers can't deadlock.
-        list(locked(profiles).order_by("pk").values_list("pk"))
-        profiles.update(push_sequence=Greatest(F("push_sequence") + 1, DbNowMs()))
-        rows = snapshots.read(profile_ids, using=using)
-        gone = {*profile_ids} - rows.keys()
-        if gone:
-            erase.forget(gone, using=using)
-        for push in locked(waiting).order_by("pk"):
-            _fill(push, snapshots.build(rows[push.profile_id or 0], using=using), using=using)
-
-
-def _fill(push: Push, snapshot: snapshots.Snapshot, *, using: str) -> None:
-    push.sequence, push.payload = snapshot.sequence, snapshot.payload
-    push.digest, push.error = snapshot.digest, snapshot.error
-    push.save(using=using, update_fields=["sequence", "payload", "digest", "error"])
-    Delivery.objects.using(using).filter(push=push, status__in=[DeliveryStatus.PENDING, DeliveryStatus.SENDING]).update(
-        position=snapshot.sequence
-    )

@@ -1,4 +1,4 @@
-"""Reading profiles back from the database and turning them into snapshots."""
+"""Read profiles from the database and turn them into snapshots with the payload serializer."""
 
 from __future__ import annotations
 
@@ -8,87 +8,119 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from django.db import transaction
+from django.db import router, transaction
 from django.utils.module_loading import import_string
 
 from live_push import conf
-from live_push.contract import payload
+from live_push.contract import conformity, encoding, payload
 from live_push.exceptions import PayloadError
-from live_push.models import UserProfile, clock
+from live_push.models import UserProfile
+from live_push.rules.messages import Message, message_of
 
-from .compiled import IDS, Compiled
+from . import member_rows
 
 logger = logging.getLogger("live_push.outbox")
-
-ERROR_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a profile looked like: stored bytes and digest, or the sentence why they could not be built."""
+    """The snapshot of a profile, as it is stored with a push.
+
+    ``sequence``
+        The sequence of the push.
+    ``payload``
+        The encoded snapshot; ``None`` if it could not be built.
+    ``digest``
+        The digest of the snapshot; empty if it could not be built.
+    ``error``
+        Why the snapshot could not be built; empty if it was.
+    """
 
     sequence: int
     payload: bytes | None
     digest: str
     error: str
-    tier_event: str | None
 
 
-def read(profile_ids: Sequence[int], *, using: str) -> dict[int, Mapping[str, Any]]:
-    """The rows that the payload serializer reads, by profile id: one statement, in the caller's transaction.
+def read_rows(profile_ids: Sequence[int], *, using: str) -> dict[int, Mapping[str, Any]]:
+    """Return the rows for the payload serializer by profile id.
 
-    Read back instead of taken from the instance: with ``update_fields`` or ``F()`` what is in memory is not what was
-    written.
+    One statement reads them, and a second one the further columns of a serializer of the host project.
+
+    The rows are read from the database in the caller's transaction. The saved instance would not do, because after a
+    save with ``update_fields`` or ``F()`` its attributes are not the stored values.
     """
-    # A clock that is stopped is part of the query's text.
-    prepare = _select.__wrapped__ if clock.is_stopped() else _select
+    rows: dict[int, Mapping[str, Any]] = {**member_rows.read_members(profile_ids, using=using)}
     try:
-        select = prepare(using, tuple(_serializer().columns))
+        further = member_rows.further_columns(profile_ids, _serializer().columns, using=using)
     except Exception:
-        # build() says so in the log of deliveries: a save must not fail for the sake of a serializer.
+        # A save must not fail because of the serializer. build_snapshot() stores the error with the push.
         logger.exception("The payload serializer can't be used.")
-        select = prepare(using, ())
-    rows = [dict(zip(select.names, row, strict=True)) for row in select.fetch([*profile_ids])]
-    return {row["id"]: row for row in rows}
+        return rows
+    if further is None:
+        return rows
+    # A profile may have been inserted or deleted since the first statement.
+    return {row["pk"]: {**rows[row["pk"]], **row} for row in further if row["pk"] in rows}
 
 
-def build(row: Mapping[str, Any], *, using: str, tier_event: str | None = None) -> Snapshot:
-    """Turn one row into a snapshot; never raises, because a save must not fail for the sake of a payload.
+def build_snapshot(row: Mapping[str, Any], *, using: str, tier_event: str | None = None) -> Snapshot:
+    """Return the snapshot of one row. Never raises, because a save must not fail because of the serializer.
 
-    ``tier_event`` replaces the row's own, where the same commit already saw a weightier one.
+    ``tier_event`` replaces the event of the row, if an earlier write of the same transaction had a more important one.
     """
     if tier_event is not None:
         row = {**row, "tier_assigned_by_event": tier_event}
     try:
         body = _serialize(row, using)
-        stored, checksum, error = payload.store(body), payload.digest(body), ""
+        stored, checksum, error = encoding.dump(body), encoding.snapshot_digest(body), ""
     except PayloadError as refusal:
-        stored, checksum, error = None, "", str(refusal)
+        stored, checksum, error = None, "", message_of(refusal)
     except Exception as fault:
-        stored, checksum, error = (
-            None,
-            "",
-            f"The payload serializer raised {type(fault).__name__}; see the server's log.",
-        )
+        stored, checksum, error = None, "", Message("serializer_raised", kind=type(fault).__name__)
         logger.exception("The payload of profile %s could not be built.", row["id"])
     if error:
         logger.error("Nothing can be sent for profile %s: %s", row["id"], error)
-    return Snapshot(row["push_sequence"], stored, checksum, error[:ERROR_LENGTH], row["tier_assigned_by_event"])
+    return Snapshot(row["push_sequence"], stored, checksum, error)
+
+
+def current_snapshot(profile: UserProfile) -> dict[str, Any]:
+    """Return a member's current state as the payload serializer turns it into a snapshot.
+
+    Raises :class:`~live_push.exceptions.PayloadError` if the snapshot can't be built.
+    """
+    # Do not read from a replica, which may not have this member or this state yet.
+    using = router.db_for_write(UserProfile, instance=profile)
+    row = read_rows([profile.pk], using=using)[profile.pk]
+    snapshot = build_snapshot(row, using=using)
+    if snapshot.payload is None:
+        raise PayloadError(snapshot.error)
+    return encoding.load(snapshot.payload)
+
+
+def serializer_columns() -> tuple[str, ...]:
+    """Return the further columns that the payload serializer reads; none if it can't be used.
+
+    Never raises, because a save must not fail because of the serializer.
+    """
+    try:
+        return tuple(_serializer().columns)
+    except Exception:  # noqa: BLE001  (read_rows() logs it)
+        return ()
 
 
 def serializer_problem() -> str:
-    """Why the payload serializer can't be used, as far as that shows without a profile; empty where it can."""
+    """Return why the payload serializer can't be used; empty if it can. Checks its import and its columns only."""
     try:
-        UserProfile.objects.snapshot_rows(tuple(_serializer().columns))
-    except Exception as error:  # noqa: BLE001  (the host's code, and the check tells)
+        member_rows.further_columns([], _serializer().columns, using=router.db_for_write(UserProfile))
+    except Exception as error:  # noqa: BLE001  (code of the host project may raise anything)
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def digest(row: Mapping[str, Any], *, using: str, ignore_third_party_id: bool) -> str:
-    """The digest of a row's snapshot, to compare with what an endpoint accepted; empty where it can't be built."""
+def row_digest(row: Mapping[str, Any], *, using: str, ignore_third_party_id: bool) -> str:
+    """Return the digest of a row's snapshot, to compare with an accepted one; empty if the snapshot can't be built."""
     try:
-        return payload.digest(_serialize(row, using), ignore_third_party_id=ignore_third_party_id)
+        return encoding.snapshot_digest(_serialize(row, using), ignore_third_party_id=ignore_third_party_id)
     except Exception:
         logger.exception("The payload of profile %s could not be built.", row["id"])
         return ""
@@ -99,22 +131,16 @@ def _serialize(row: Mapping[str, Any], using: str) -> dict[str, Any]:
     if type(serializer) is payload.ProfilePayload:
         return serializer.snapshot(row)
     if missing := [column for column in serializer.columns if column not in row]:
-        raise PayloadError(f"The payload serializer asks for {missing[0]!r}, which no profile has.")
-    # It may query, and a query that fails would take the whole transaction with it.
+        raise PayloadError(Message("serializer_column", column=repr(missing[0])))
+    # The serializer of a host project may query the database. A savepoint keeps the transaction usable if this fails.
     with transaction.atomic(using=using):
         body = serializer.snapshot(row)
-    payload.check(body)
+    conformity.check_snapshot(body)
     return body
 
 
 def _serializer() -> payload.ProfilePayload:
     return _load(conf.current().PAYLOAD_SERIALIZER)
-
-
-@lru_cache(maxsize=8)
-def _select(using: str, columns: tuple[str, ...]) -> Compiled:
-    rows = UserProfile.objects.filter(pk__in=IDS).snapshot_rows(columns).order_by()
-    return Compiled(rows, IDS, using=using)
 
 
 @lru_cache(maxsize=8)

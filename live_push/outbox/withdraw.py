@@ -1,4 +1,4 @@
-"""An operator's hand on the log: cancel what waits, erase what was sent and answered."""
+"""Operators' actions on deliveries in the log: cancel waiting ones, and erase what was sent and answered."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from django.db.models import Exists, OuterRef
 from live_push.models import Attempt, Delivery, DeliveryReason, Push
 from live_push.models.clock import db_now
 
+from . import emptied
 from .claim import cancel as cancel_waiting
 
 
 def cancel(delivery_ids: Collection[int], *, using: str) -> int:
-    """Cancel those that wait; one that is being sent is left alone. Returns how many."""
+    """Cancel the waiting ones among these deliveries, and return their number. A delivery in flight is not stopped."""
     return cancel_waiting(delivery_ids, DeliveryReason.WITHDRAWN, db_now(using), using=using)
 
 
 def erase_content(delivery_ids: Collection[int], *, using: str) -> int:
-    """Empty the answers, captured ids and bodies of deliveries that are over; returns how many.
+    """Empty the bodies, answers and captured ids of the ended ones among these deliveries; return their number.
 
-    A body that another delivery of the same push still needs stays until that one is over and erased too. That
-    something was sent, when, and how it ended stays.
+    The body stays while another delivery of the same push has not ended; call this for that delivery later. The log
+    keeps that something was sent, when, and how it ended.
     """
     with transaction.atomic(using=using):
-        over = Delivery.objects.using(using).filter(pk__in=delivery_ids, ended_at__isnull=False)
-        ids = list(over.values_list("pk", flat=True))
-        Attempt.objects.using(using).filter(delivery__in=ids).update(
-            answer=None, captured_id=None, replaced_id=None, body_digest="", detail=""
-        )
+        ended = Delivery.objects.using(using).filter(pk__in=delivery_ids, ended_at__isnull=False)
+        ids = list(ended.values_list("pk", flat=True))
+        Attempt.objects.using(using).filter(delivery__in=ids).update(**emptied.WITHDRAWN_ATTEMPT)
         needed = Delivery.objects.using(using).filter(push=OuterRef("pk")).live()
         pushes = Push.objects.using(using).filter(deliveries__in=ids).exclude(Exists(needed))
-        Push.objects.using(using).filter(pk__in=list(pushes.values_list("pk", flat=True))).update(
-            payload=None, digest=""
-        )
+        push_ids = list(pushes.values_list("pk", flat=True))
+        Push.objects.using(using).filter(pk__in=push_ids).update(**emptied.WITHDRAWN_PUSH)
     return len(ids)

@@ -1,4 +1,4 @@
-"""What the app's templates in the admin ask for, also where a page of Django's own gives them no context."""
+"""Tags for the app's admin templates. They also work on Django's own pages, which do not pass our context."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ register = template.Library()
 SCRIPTS: Final[Any] = [Script("live_push/live_push.js", defer=True)]
 OURS: Final = Media(css={"all": ["live_push/live_push.css"]}, js=SCRIPTS)
 TAKES_ATTRIBUTES: Final = "attrs" in inspect.signature(Media.render).parameters
-"""From Django 6.1 on."""
+"""True since Django 6.1."""
 
 
 @register.simple_tag
 def undelivered() -> datetime | None:
-    """Since when work has been due that nobody does."""
-    # Only here: every template engine imports this module, also where the admin is not installed.
-    from live_push.admin import figures
+    """Return since when work has been due that no worker does; ``None`` if all is well."""
+    # Imported here, because every template engine imports this module, even if the admin is not installed.
+    from live_push.figures import pages
 
-    return figures.undelivered()
+    return pages.undelivered_since()
 
 
 @register.simple_tag(takes_context=True)
 def live_push_media(context: Context, media: Any = OURS) -> str:
-    """Styles and scripts, ours or those of a page, with the nonce of the site's policy where there is one.
+    """Render styles and scripts, by default ours, with the nonce of the site's Content Security Policy if there is one.
 
-    Django has a tag for it from 6.1 on, which older versions do not know.
+    Django has a tag for this only since 6.1.
     """
     nonce = context.get("csp_nonce")
     if nonce is None or not TAKES_ATTRIBUTES:

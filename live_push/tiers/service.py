@@ -1,7 +1,8 @@
-"""Applies the tier rules to a member: under the locks of the profile, then the membership, with the push beside it.
+"""Apply the tier rules to a member, and push the member's profile.
 
-Every function writes in one transaction or not at all, and announces the profile once, inside that transaction.
-Where the moment is not given it is the database's, and never earlier than the member's last event.
+Every function makes its changes in one transaction. A change of an existing member locks the profile, then the
+membership, and announces the profile once in the same transaction, so that one push is recorded. Without an explicit
+time, an event happens at the time of the database, but never before the member's last event.
 """
 
 from __future__ import annotations
@@ -13,31 +14,30 @@ from datetime import UTC, datetime
 
 from django.db import router, transaction
 
-from live_push.chunks import chunks
 from live_push.exceptions import TierError
 from live_push.models.clock import db_now
-from live_push.models.locking import locked
 from live_push.models.profiles import UserProfile
 from live_push.models.tiers import Tier, TierEvent, TierMembership
+from live_push.models.transactions import locked
+from live_push.rules.batched import batched
+from live_push.rules.messages import Message
+from live_push.rules.tiers import lifecycle
+from live_push.rules.tiers.points import COUNTER_COLUMNS, Counters, to_utc, whole_points
 from live_push.signals import profiles_changed
 
-from . import rules
-from .batches import apply_due, reevaluate
-from .points import COUNTERS, Counters, instant, whole
-from .rows import ProgramRows, programs
+from .rows import ProgramRows, load_programs
 
-__all__ = ["apply_due", "award_points", "override_tier", "reevaluate", "spend_points", "start"]
-
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ROWS_PER_INSERT = 1000
+"""How many members start by one INSERT statement."""
 
 
-def start(profile_ids: Sequence[int], using: str, *, at: datetime | None = None) -> list[int]:
-    """Start new members in the default program and return the ids of those who began.
+def start_members(profile_ids: Sequence[int], using: str, *, at: datetime | None = None) -> list[int]:
+    """Start new members in the default program, and return the ids of the members who started.
 
-    Who has a membership keeps it. Announces nothing: a new profile is pushed anyway. Without a default program, or with
-    one that is no ladder yet, nobody starts: half a configuration must not keep anybody from signing up.
+    Members with a membership are skipped. Nothing is announced, because a new profile is pushed anyway. Without a valid
+    default program no member starts and no error is raised: an unfinished program must not prevent sign-ups.
     """
     rows = _default_program(using)
     if rows is None:
@@ -45,37 +45,44 @@ def start(profile_ids: Sequence[int], using: str, *, at: datetime | None = None)
     started: list[int] = []
     with transaction.atomic(using=using):
         clock = db_now(using)
-        change = rules.start(rows.as_rules, clock if at is None else instant(at))
-        for some in chunks(sorted(set(profile_ids)), ROWS_PER_INSERT):
+        change = lifecycle.start_membership(rows.as_rules, clock if at is None else to_utc(at))
+        for batch in batched(sorted(set(profile_ids)), ROWS_PER_INSERT):
             members = TierMembership.objects.using(using)
-            have = set(members.filter(pk__in=some).values_list("pk", flat=True))
-            new = [profile_id for profile_id in some if profile_id not in have]
-            members.bulk_create(TierMembership(profile_id=each, **rows.columns([change])) for each in new)
+            existing = set(members.filter(pk__in=batch).values_list("pk", flat=True))
+            new = [profile_id for profile_id in batch if profile_id not in existing]
+            members.bulk_create(
+                TierMembership(profile_id=profile_id, **rows.column_values([change])) for profile_id in new
+            )
             TierEvent.objects.using(using).bulk_create(
-                event for each in new for event in rows.history(each, [change], clock)
+                event for profile_id in new for event in rows.tier_events(profile_id, [change], clock)
             )
             started += new
     return started
 
 
 def award_points(profile: UserProfile, points: int, *, at: datetime | None = None) -> list[TierEvent]:
-    """Add qualifying points to a member's scores and counters, and return what happened to the tier.
+    """Add points to a member's scores and counters, and return the tier events that followed.
 
-    First applies what is due up to ``at`` (an aware datetime, not before the member's last event). Negative points are
-    a correction: they lower scores and counters, not below 0, and drop nobody. A profile without a membership moves its
-    counters only. The instance's counters and its loaded membership are brought up to date. Raises ``TierError``.
+    Expiries and resets due up to ``at`` are applied first. ``at`` is a datetime with a time zone; it defaults to now
+    and must not be before the member's last event. Negative points are a correction: they lower scores and counters, to
+    at least 0, and never drop the member before the expiry. For a profile without a membership, only the counters
+    change.
+
+    The profile instance and its loaded membership are updated to the stored values. Raises ``TierError``, and changes
+    nothing, if the points or ``at`` are not valid, if a score or counter would get too large, or if the program is not
+    valid.
     """
-    points, using = whole(points), _alias(profile)
+    points, using = whole_points(points), _alias(profile)
     with transaction.atomic(using=using):
         counters, member = _locked(profile, using)
         clock, now = _moments(at, member, using)
         rows = None if member is None else _program_of(member.tier_id, using)
         events: list[TierEvent] = []
         if member is not None and rows is not None:
-            changes = rules.award(rows.as_rules, rows.state_of(member), points, now)
+            changes = lifecycle.award(rows.as_rules, rows.state_of(member), points, now)
             events = _write(member, rows, changes, clock, using)
         if points:
-            counters = counters.awarded(points, now, UTC if rows is None else rows.zone)
+            counters = counters.after_award(points, now, UTC if rows is None else rows.zone)
             _write_counters(profile, counters, using)
         if events or points:
             _announce(profile, "tier" if events else "updated", using)
@@ -84,14 +91,14 @@ def award_points(profile: UserProfile, points: int, *, at: datetime | None = Non
 
 
 def spend_points(profile: UserProfile, points: int) -> None:
-    """Take redeemable points and nothing else: redeeming never lowers a tier.
+    """Subtract redeemable points. Tier scores and the other counters do not change.
 
-    Raises ``TierError`` where ``points`` is no whole number from 0 on, or more than there are.
+    Raises ``TierError`` if ``points`` is not a whole number from 0, or if the member has fewer redeemable points.
     """
-    points, using = whole(points, least=0), _alias(profile)
+    points, using = whole_points(points, least=0), _alias(profile)
     with transaction.atomic(using=using):
         counters, member = _locked(profile, using)
-        counters = counters.spent(points)
+        counters = counters.after_spending(points)
         if points:
             _write_counters(profile, counters, using)
             _announce(profile, "updated", using)
@@ -99,10 +106,12 @@ def spend_points(profile: UserProfile, points: int) -> None:
 
 
 def override_tier(profile: UserProfile, tier: Tier, at: datetime | None = None) -> list[TierEvent]:
-    """Put a member into a tier by hand, after what is due: a jump or a drop by its direction.
+    """Put a member into a tier by hand, and return the tier events that followed.
 
-    Who has no membership, or one in another program, starts in the tier's program first. Raises ``TierError`` where the
-    member is in the tier already, or ``at`` is before the member's last event.
+    Expiries and resets due up to ``at`` are applied first. Then the member jumps or drops. A member without a
+    membership in the tier's program starts there first.
+
+    Raises ``TierError`` if the member is in the tier already, or if ``at`` is before the member's last event.
     """
     using = _alias(profile)
     with transaction.atomic(using=using):
@@ -112,9 +121,9 @@ def override_tier(profile: UserProfile, tier: Tier, at: datetime | None = None) 
         state = None
         if member is None:
             member = TierMembership(profile_id=profile.pk)
-        elif rows.holds(member.tier_id):
+        elif rows.has_tier(member.tier_id):
             state = rows.state_of(member)
-        changes = rules.override(rows.as_rules, state, rows.level_of(tier.pk), now)
+        changes = lifecycle.override(rows.as_rules, state, rows.level_of(tier.pk), now)
         events = _write(member, rows, changes, clock, using)
         _announce(profile, "tier", using)
     _refresh(profile, counters, member)
@@ -122,61 +131,61 @@ def override_tier(profile: UserProfile, tier: Tier, at: datetime | None = None) 
 
 
 def _default_program(using: str) -> ProgramRows | None:
-    for rows in programs(using, program__is_default=True):
+    for rows in load_programs(using, program__is_default=True):
         try:
             _ = rows.as_rules
         except TierError as error:
-            log.warning("Nobody can start: %s", error)
+            logger.warning("New members can't start in the default tier program: %s", error)
         else:
             return rows
     return None
 
 
 def _program_of(tier_id: int, using: str) -> ProgramRows:
-    for rows in programs(using, program__tiers=tier_id):
+    for rows in load_programs(using, program__tiers=tier_id):
         return rows
-    raise TierError(f"The tier #{tier_id} no longer exists.")
+    raise TierError(Message("tier_gone", tier=tier_id))
 
 
 def _alias(profile: UserProfile) -> str:
     if not isinstance(profile, UserProfile) or profile.pk is None:
-        raise TierError(f"Points and tiers belong to a saved profile; found {profile!r}.")
+        raise TierError(Message("profile_not_saved", profile=repr(profile)))
     return router.db_for_write(UserProfile, instance=profile)
 
 
 def _locked(profile: UserProfile, using: str) -> tuple[Counters, TierMembership | None]:
-    # The profile first, as everywhere: whoever holds its row is alone with the member.
+    # Lock the profile before the membership, as all code does: its lock also protects the membership.
     profiles = locked(UserProfile._base_manager.using(using).filter(pk=profile.pk))
     members = locked(TierMembership.objects.using(using).filter(pk=profile.pk))
-    for row in profiles.values(*COUNTERS):
+    for row in profiles.values(*COUNTER_COLUMNS):
         return Counters(**row), next(iter(members), None)
-    raise TierError(f"The profile #{profile.pk} no longer exists.")
+    raise TierError(Message("profile_gone", profile=profile.pk))
 
 
 def _moments(at: datetime | None, member: TierMembership | None, using: str) -> tuple[datetime, datetime]:
-    """The database's clock, read under the locks, and the moment that counts."""
+    """Return the time of the database, read under the locks, and the time of the event."""
     clock = db_now(using)
     last = clock if member is None else member.last_event_at
     if at is None:
-        # A clock that was set back must not make the member's last event a future one.
+        # If the clock was set back, the event still must not be dated before the member's last event.
         return clock, max(clock, last)
-    now = instant(at)
+    now = to_utc(at)
     if member is not None and now < last:
-        raise TierError(f"The member's last event was at {last.isoformat()}; {now.isoformat()} is before it.")
+        raise TierError(Message("event_order", last=last.isoformat(), moment=now.isoformat()))
     return clock, now
 
 
 def _write(
-    member: TierMembership, rows: ProgramRows, changes: Sequence[rules.Change], applied_at: datetime, using: str
+    member: TierMembership, rows: ProgramRows, changes: Sequence[lifecycle.Change], applied_at: datetime, using: str
 ) -> list[TierEvent]:
     if not changes:
         return []
     rows.write_to(member, changes)
-    # Not save(): its signal would announce a second time what is announced once at the end.
+    # Do not call save(): its signal would announce the profile, which the caller announces once at the end.
     members = TierMembership.objects.using(using)
-    if not members.filter(pk=member.pk).update(**rows.columns(changes)):
+    if not members.filter(pk=member.pk).update(**rows.column_values(changes)):
         members.bulk_create([member])
-    return TierEvent.objects.using(using).bulk_create(rows.history(member.pk, changes, applied_at))
+    return TierEvent.objects.using(using).bulk_create(rows.tier_events(member.pk, changes, applied_at))
 
 
 def _write_counters(profile: UserProfile, counters: Counters, using: str) -> None:
@@ -188,16 +197,16 @@ def _announce(profile: UserProfile, trigger: str, using: str) -> None:
 
 
 def _refresh(profile: UserProfile, counters: Counters, member: TierMembership | None) -> None:
-    """Bring what the caller holds up to date, so that a later ``save()`` of it takes nothing back."""
+    """Update the caller's instances to the stored values, so that saving them later does not undo the changes."""
     for name, value in asdict(counters).items():
         setattr(profile, name, value)
-    profile.remember_stored(COUNTERS)
+    profile.remember_stored(COUNTER_COLUMNS)
     relation = UserProfile._meta.get_field("tier_membership")
-    held = relation.get_cached_value(profile, default=None)
-    if held is None or member is None:
+    loaded = relation.get_cached_value(profile, default=None)
+    if loaded is None or member is None:
         if relation.is_cached(profile):
             relation.delete_cached_value(profile)
         return
     for field in TierMembership._meta.concrete_fields:
         if not field.generated:
-            setattr(held, field.attname, getattr(member, field.attname))
+            setattr(loaded, field.attname, getattr(member, field.attname))

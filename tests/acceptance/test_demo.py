@@ -20,8 +20,6 @@ from django.core.management.color import no_style
 from example_project.narrator import Narrator
 from tests.readme import ROOT
 
-pytestmark = pytest.mark.slow
-
 COLOUR = "\x1b["
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "DJANGO_", "COV_"))}
 
@@ -42,6 +40,8 @@ def _python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
+# Its retry comes after ten seconds, as in life. The short versions end before it.
+@pytest.mark.slow
 def test_the_demo_tells_its_story_in_under_half_a_minute() -> None:
     done = _manage("demo")
 
@@ -76,10 +76,11 @@ def test_a_terminal_that_lacks_a_sign_does_not_end_the_story() -> None:
     "change",
     [
         pytest.param("pretend_client.PASSWORD = 'another'", id="the client refuses our login"),
-        pytest.param("story.API_KEY = 'another'", id="we use a wrong key"),
+        pytest.param("story.API_KEY = 'another'", id="we use a wrong key", marks=pytest.mark.slow),
         pytest.param(
             "pretend_client._CLIENTS[pretend_client.CRM] = lambda headers, body: (200, {'third_party_id': True})",
             id="the client's id is of no use",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -116,6 +117,7 @@ def test_the_demo_leaves_a_database_with_members_alone(tmp_path: Path) -> None:
     assert "has members or endpoints already" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.enable_socket
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_stays_up_with_admin_and_clients_page_until_interrupted(ending: signal.Signals) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from live_push.certificate_authority import CertificateAuthority
-from live_push.engines.base import run_once
-from live_push.https_server import Behaviour, EndpointServer
+from live_push.engines.run import run_once
 from live_push.models import Attempt, Delivery, DeliveryStatus
 from live_push.models.clock import stopped
+from live_push.testing.certificate_authority import CertificateAuthority
+from live_push.testing.https_server import Behaviour, EndpointServer
 from tests import faults
 from tests.delivery.test_faults import BODY_FAULTS, NO_ANSWER
 from tests.factories import ClientEndpointFactory, UserProfileFactory
@@ -50,7 +50,7 @@ def push_once(url: str, **settings: Any) -> Attempt:
     endpoint = ClientEndpointFactory(url=url)
     with override_settings(LIVE_PUSH=settings):
         profile = UserProfileFactory()
-        run_once("default", threads=2, dice=lambda: 0.0)
+        run_once("default", threads=2, random=lambda: 0.0)
     attempt = Attempt.objects.select_related("delivery").get()
     assert (attempt.delivery.endpoint_id, attempt.delivery.profile_id) == (endpoint.pk, profile.pk)
     assert (attempt.number, attempt.trigger) == (1, "push")
@@ -149,7 +149,7 @@ def test_without_encryption_nothing_is_sent(stack: ExitStack, serve: Any, code: 
     assert_failed(push_once(server.url, **LOOPBACK, TOTAL_TIMEOUT_SECONDS=seconds), code)
 
 
-def test_nobody_listens() -> None:
+def test_no_server_listens() -> None:
     with faults.tcp_server() as server:
         pass
     assert_failed(push_once(server.url, **LOOPBACK), "connect_refused")
@@ -180,7 +180,7 @@ def test_one_fault_after_another_is_one_delivery_and_the_last_word_is_an_accepta
     UserProfileFactory()
     while (delivery := Delivery.objects.get()).status == DeliveryStatus.PENDING:
         with stopped(delivery.next_attempt_at):
-            run_once("default", threads=1, dice=lambda: 0.0)
+            run_once("default", threads=1, random=lambda: 0.0)
     assert delivery.status == DeliveryStatus.SUCCEEDED
     told = [(row.number, row.error_code, row.status_code) for row in delivery.attempts.order_by("number")]
     assert told == [(1, "server_error", 500), (2, "reset", None), (3, "protocol_error", None), (4, "", 200)]

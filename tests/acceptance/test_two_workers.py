@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from live_push.https_server import EndpointServer, Exchange
 from live_push.models import Attempt, ClientEndpoint, Delivery, UserProfile, WorkerHeartbeat
+from live_push.testing.https_server import EndpointServer, Exchange
 from tests.engines.processes import eventually, running
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from live_push.engines.base import sweep
-from live_push.https_server import EndpointServer, Hold
+from live_push.engines.run import sweep
 from live_push.models import Attempt, Delivery, WorkerHeartbeat
 from live_push.models.clock import stopped
+from live_push.testing.https_server import EndpointServer, Hold
 from tests.engines.processes import PATIENCE_SECONDS, eventually, running
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 
@@ -37,7 +37,7 @@ def has_begun_to_stop() -> bool:
 
 
 def begin(client: EndpointServer) -> Hold:
-    """Three members wait for one place on the wire, and the client thinks about the first."""
+    """Three members wait for one slot, and the client thinks about the first."""
     hold = Hold()
     client.behave(hold)
     ClientEndpointFactory(url=client.url, max_in_flight=1)

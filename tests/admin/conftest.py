@@ -51,7 +51,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScriptedTransport]
 
     def script(*results: Any) -> ScriptedTransport:
         transport = ScriptedTransport(*results)
-        monkeypatch.setattr("live_push.admin.test_pushes.make_transport", lambda: transport)
+        monkeypatch.setattr("live_push.admin.endpoints.test_pushes.make_transport", lambda: transport)
         return transport
 
     return script

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import resolve
 
-from live_push.admin.base import LivePushAdmin
+from live_push.admin.shared.base import LivePushAdmin
 from live_push.models import ClientEndpoint, Delivery, UserProfile
 from tests.support import OK
 
@@ -28,17 +28,17 @@ HUGE = ["9" * 19, "9" * 30, "9" * 5000, "\u0663" * 30]
 def test_no_number_is_too_long_for_a_search(boss: Client, number: str) -> None:
     for page in ("delivery_changelist", "userprofile_changelist", "clientendpoint_changelist"):
         assert boss.get(url(page), {"q": number}).status_code == 200
-    deed = {"deed": "cancel", "chosen": f"{number},{number}"}
-    assert boss.post(url("delivery_bulk"), deed).status_code == 302
+    action = {"action": "cancel", "chosen": f"{number},{number}"}
+    assert boss.post(url("delivery_bulk"), action).status_code == 302
     form = {"member": number}
     endpoint = ClientEndpoint.objects.earliest("pk")
     assert boss.get(url("clientendpoint_test", endpoint.pk), form).status_code == 200
 
 
-# Deeds, and the permission that each asks for beside that to see its object.
+# Actions, and the permission that each asks for beside that to see its object.
 
 
-def deeds() -> dict[str, tuple[str, str, dict[str, Any]]]:
+def actions() -> dict[str, tuple[str, str, dict[str, Any]]]:
     """Every POST that changes or sends something: what it is, the permission, the address, the data."""
     endpoint, profile = ClientEndpoint.objects.get(name="acme"), UserProfile.objects.earliest("pk")
     paused = ClientEndpoint.objects.get(name="globex")
@@ -59,26 +59,26 @@ def deeds() -> dict[str, tuple[str, str, dict[str, Any]]]:
             {"tier": _other_tier(profile), "reason": "ticket"},
         ),
     }
-    for deed, permission in DEEDS.items():
-        data = {"deed": deed, "chosen": delivery.pk, "confirmed": "1"}
-        pages[deed] = (permission, url("delivery_deed", delivery.pk), data)
-        pages[f"{deed} many"] = (permission, url("delivery_bulk"), data)
+    for action, permission in DELIVERY_ACTIONS.items():
+        data = {"action": action, "chosen": delivery.pk, "confirmed": "1"}
+        pages[action] = (permission, url("delivery_action", delivery.pk), data)
+        pages[f"{action} many"] = (permission, url("delivery_bulk"), data)
     return pages
 
 
-DEEDS = {
+DELIVERY_ACTIONS = {
     "redeliver": "resend_delivery",
     "resend": "resend_delivery",
     "cancel": "cancel_delivery",
     "erase_content": "erase_delivery_content",
 }
-ACTIONS = {
+LIST_ACTIONS = {
     "clientendpoint": {
         "send_test_push": "send_test_push",
         "pause": "pause_clientendpoint",
         "resume": "pause_clientendpoint",
     },
-    "delivery": DEEDS,
+    "delivery": DELIVERY_ACTIONS,
     "userprofile": {"resend": "resend_delivery", "delete_selected": "delete_userprofile"},
 }
 SEES = ["view_clientendpoint", "view_delivery", "view_userprofile", "view_tierprogram", "view_tiermembership"]
@@ -121,8 +121,8 @@ def without(permission: str) -> list[str]:
 LOOKS = {"overview", "clientendpoint_preview", "userprofile_preview"}
 
 
-def test_every_page_of_ours_that_does_something_is_among_the_deeds() -> None:
-    addresses = [address for _permission, address, _data in deeds().values()]
+def test_every_page_of_ours_that_does_something_is_among_the_actions() -> None:
+    addresses = [address for _permission, address, _data in actions().values()]
     names = {resolve(address).url_name.removeprefix("live_push_") for address in addresses}
     ours = {
         str(page.name).removeprefix("live_push_")
@@ -133,19 +133,19 @@ def test_every_page_of_ours_that_does_something_is_among_the_deeds() -> None:
     assert ours - LOOKS == names
 
 
-def test_each_deed_needs_its_own_permission_whatever_else_one_may(staff: Staff, answers: Any) -> None:
+def test_each_action_needs_its_own_permission_whatever_else_one_may(staff: Staff, answers: Any) -> None:
     transport = answers(OK)
-    for name, (permission, address, data) in deeds().items():
+    for name, (permission, address, data) in actions().items():
         before = everything()
         assert staff(*without(permission)).post(address, data).status_code == 403, name
         assert everything() == before, name
     assert transport.requests == []
 
 
-def test_each_deed_needs_that_its_object_may_be_seen(staff: Staff, answers: Any) -> None:
+def test_each_action_needs_that_its_object_may_be_seen(staff: Staff, answers: Any) -> None:
     transport = answers(OK)
     client = staff(*(set(EVERYTHING) - {"view_clientendpoint", "view_delivery", "view_userprofile"} - CHANGES))
-    for name, (_permission, address, data) in deeds().items():
+    for name, (_permission, address, data) in actions().items():
         before = everything()
         assert client.post(address, data).status_code == 403, name
         assert everything() == before, name
@@ -156,15 +156,15 @@ def test_each_deed_needs_that_its_object_may_be_seen(staff: Staff, answers: Any)
 CHANGES = {"change_clientendpoint", "delete_userprofile"}
 
 
-def test_each_deed_can_be_done_with_its_permission(staff: Staff, answers: Any) -> None:
+def test_each_action_can_be_done_with_its_permission(staff: Staff, answers: Any) -> None:
     answers(OK)
-    for name, (permission, address, data) in deeds().items():
+    for name, (permission, address, data) in actions().items():
         cache.clear()
         assert staff(*SEES, permission).post(address, data).status_code in (200, 302), name
 
 
 def both(*names: str) -> set[str]:
-    """These deeds, for one and for many."""
+    """These actions, for one and for many."""
     return {*names, *(f"{name} many" for name in names)}
 
 
@@ -193,14 +193,14 @@ def test_each_role_does_what_is_its_own_and_nothing_else(
 ) -> None:
     answers(OK)
     client = staff("view_clientendpoint", "view_delivery", *permissions)
-    found = {name: client.post(address, data).status_code for name, (_own, address, data) in deeds().items()}
+    found = {name: client.post(address, data).status_code for name, (_own, address, data) in actions().items()}
     assert {name for name, status in found.items() if status != 403} == may
     assert set(found.values()) <= {200, 302, 403}
 
 
 def test_an_action_can_not_be_called_by_its_name(staff: Staff, answers: Any) -> None:
     transport = answers(OK)
-    for model, actions in ACTIONS.items():
+    for model, actions in LIST_ACTIONS.items():
         for action, permission in actions.items():
             before = everything()
             chosen = list(ClientEndpoint.objects.values_list("pk", flat=True))
@@ -215,21 +215,21 @@ def test_a_look_changes_nothing(boss: Client, answers: Any) -> None:
     transport = answers(OK)
     before = everything()
     for name, address in all_pages().items():
-        for query in ("", "?to=pause", "?remove=1&overlap_hours=0", "?whom=behind", "?deed=cancel&confirmed=1"):
+        for query in ("", "?to=pause", "?remove=1&overlap_hours=0", "?whom=behind", "?action=cancel&confirmed=1"):
             boss.get(address.partition("?")[0] + query)
         assert everything() == before, name
-    for _permission, address, data in deeds().values():
+    for _permission, address, data in actions().values():
         boss.get(address, data)
     assert everything() == before
     assert transport.requests == []
 
 
-def test_a_deed_from_another_site_is_refused_everywhere(answers: Any) -> None:
+def test_an_action_from_another_site_is_refused_everywhere(answers: Any) -> None:
     transport = answers(OK)
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_superuser("boss"))
     before = everything()
-    for name, (_permission, address, data) in deeds().items():
+    for name, (_permission, address, data) in actions().items():
         assert client.post(address, data).status_code == 403, name
     assert everything() == before
     assert transport.requests == []

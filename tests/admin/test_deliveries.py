@@ -10,11 +10,13 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from live_push.admin import base, delivery_filters
-from live_push.api import push_profile
-from live_push.delivery.result import Result
-from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, EndpointHour, Push
+from live_push.admin.deliveries import filters
+from live_push.admin.shared import base
+from live_push.admin.shared.history import history_in_words
+from live_push.api import push_profile, push_profiles
+from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, EndpointHour, Push, UserProfile
 from live_push.models.clock import db_now, stopped
+from live_push.rules.result import Result
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, deliver, status
 
@@ -36,8 +38,8 @@ def told(client: Client, delivery: Delivery | None = None) -> str:
     return str(client.get(url("delivery_change", delivery.pk)).content.decode())
 
 
-def do(client: Client, deed: str, delivery: Delivery, **data: Any) -> Any:
-    return client.post(url("delivery_deed", delivery.pk), {"deed": deed, **data}, follow=True)
+def do(client: Client, action: str, delivery: Delivery, **data: Any) -> Any:
+    return client.post(url("delivery_action", delivery.pk), {"action": action, **data}, follow=True)
 
 
 class TestFinding:
@@ -109,7 +111,7 @@ class TestFinding:
     def test_by_what_caused_the_push_whether_few_or_many_have(
         self, boss: Client, monkeypatch: pytest.MonkeyPatch, most: int
     ) -> None:
-        monkeypatch.setattr(delivery_filters, "ROWS_LISTED", most)
+        monkeypatch.setattr(filters, "ROWS_LISTED", most)
         ClientEndpointFactory.create_batch(2)
         profile = UserProfileFactory()
         profile.save()
@@ -170,6 +172,17 @@ class TestFinding:
         ClientEndpoint.objects.filter(pk=deleted.pk)._raw_delete("default")
         assert listed(boss) == [kept.pk]
 
+    def test_the_short_id_tells_the_events_of_one_bulk_resend_apart(self, boss: Client) -> None:
+        UserProfileFactory.create_batch(3)
+        endpoint = ClientEndpointFactory()
+        assert push_profiles(UserProfile.objects.all()) == 3
+        ids = [str(event_id) for event_id in Push.objects.filter(trigger="resend").values_list("event_id", flat=True)]
+        assert len({event_id[:8] for event_id in ids}) == 1
+        for address in (url("delivery_changelist"), url("clientendpoint_change", endpoint.pk)):
+            links = re.findall(r"/delivery/\d+/change/[^>]*>([^<]+)", boss.get(address).content.decode())
+            assert len(set(links)) == 3, address
+            assert all(any(event_id.startswith(link) for event_id in ids) for link in links), address
+
     def test_a_list_counts_no_further_than_it_pages(self, boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(base, "ROWS_LISTED", 3)
         ClientEndpointFactory()
@@ -199,7 +212,7 @@ class TestFinding:
     def test_what_is_as_old_as_the_log_is_recent_enough(self) -> None:
         ClientEndpointFactory()
         UserProfileFactory()
-        rows = delivery_filters.recorded_since(Delivery.objects.all(), START - timedelta(days=36_500))
+        rows = filters.recorded_since(Delivery.objects.all(), START - timedelta(days=36_500))
         assert rows.count() == 1
 
 
@@ -215,7 +228,7 @@ class TestStory:
             "Attempt 1: first attempt",
             "status 500",
             "server_error",
-            "The client must look into its log.",
+            "Ask the client to check its logs.",
             "took 31 ms",
             "out of order",
             "Basic ••••",
@@ -261,7 +274,7 @@ class TestStory:
         UserProfileFactory(city="Vienna", email_address="ada@example.com")
         deliver(status(500, b"sorry, Ada of Vienna"))
         page = told(staff("view_delivery"))
-        assert "shown to those who may see content" in page
+        assert "You need the permission to view content" in page
         assert "&quot;city&quot;: &quot;•••• text&quot;" in page
         assert "&quot;totalPoints&quot;: &quot;•••• number&quot;" in page
         assert "Vienna" not in page
@@ -288,8 +301,8 @@ class TestStory:
         profile.save()
         first, second = Delivery.objects.order_by("pk")
         Push.objects.filter(pk=first.push_id).update(payload=None)
-        assert "no longer kept: it was erased or pruned" in told(boss, first)
-        assert "The body that was accepted before is no longer kept." in told(boss, second)
+        assert "not stored any more: it was erased or pruned" in told(boss, first)
+        assert "The body that was accepted before is not stored any more." in told(boss, second)
 
     def test_options_that_changed_since_are_told(self, boss: Client) -> None:
         endpoint = ClientEndpointFactory()
@@ -319,7 +332,7 @@ class TestStory:
         endpoint = ClientEndpointFactory()
         boss.post(url("clientendpoint_catch_up", endpoint.pk), {"whom": "never_sent"})
         assert Delivery.objects.get().profile == profile
-        assert "drawn when this is first sent" in told(boss)
+        assert "when the delivery is first sent" in told(boss)
 
     def test_its_queries_do_not_grow_with_the_attempts(self, boss: Client, django_assert_num_queries: Any) -> None:
         ClientEndpointFactory()
@@ -365,8 +378,8 @@ class TestStory:
         do(boss, "redeliver", Delivery.objects.get())
         deliver(OK)
         page = told(boss)
-        first, deed, second = (page.index(part) for part in ("Attempt 1:", "By hand: boss", "Attempt 2:"))
-        assert first < deed < second
+        first, action, second = (page.index(part) for part in ("Attempt 1:", "By hand: boss", "Attempt 2:"))
+        assert first < action < second
         assert "Redeliver: the same event again ·" in page
 
     def test_nothing_is_added_changed_or_deleted(self, boss: Client) -> None:
@@ -378,7 +391,7 @@ class TestStory:
         assert boss.post(url("delivery_delete", delivery.pk), {"post": "yes"}).status_code == 403
 
 
-class TestDeeds:
+class TestActions:
     @pytest.fixture
     def failed(self) -> Delivery:
         ClientEndpointFactory()
@@ -388,12 +401,12 @@ class TestDeeds:
 
     def test_a_failed_delivery_is_sent_again_as_it_was(self, boss: Client, failed: Delivery) -> None:
         # What the button does is said on the page, not in a tooltip, which no finger finds.
-        assert re.search("Redeliver: the same event again</strong> Exactly what was sent then", told(boss, failed))
+        assert re.search("Redeliver: the same event again</strong> The same body is sent again", told(boss, failed))
         page = do(boss, "redeliver", failed).content.decode()
         assert "1 delivery is sent again." in page
         (request,) = deliver(OK)
         assert request.headers["webhook-id"] == str(failed.push.event_id)
-        assert LogEntry.objects.get().get_change_message().startswith("Redeliver")
+        assert history_in_words(LogEntry.objects.get()).startswith("Redeliver")
 
     def test_a_state_older_than_the_accepted_one_is_left_out_with_a_sentence(
         self, boss: Client, failed: Delivery
@@ -413,16 +426,16 @@ class TestDeeds:
         assert (recorded.endpoint, recorded.push.trigger) == (failed.endpoint, "resend")
         assert Delivery.objects.count() == 2
 
-    @pytest.mark.parametrize("deed", ["cancel", "erase_content"])
-    def test_what_can_not_be_undone_is_asked_first(self, boss: Client, deed: str) -> None:
+    @pytest.mark.parametrize("action", ["cancel", "erase_content"])
+    def test_what_can_not_be_undone_is_asked_first(self, boss: Client, action: str) -> None:
         ClientEndpointFactory()
         UserProfileFactory()
-        if deed == "erase_content":
+        if action == "erase_content":
             deliver(OK)
         delivery = Delivery.objects.get()
-        assert do(boss, deed, delivery).status_code == 200
+        assert do(boss, action, delivery).status_code == 200
         assert (Delivery.objects.get().status, Push.objects.get().payload is None) == (delivery.status, False)
-        do(boss, deed, delivery, confirmed="1")
+        do(boss, action, delivery, confirmed="1")
         assert (Delivery.objects.get().status, Push.objects.get().payload is None) in (
             ("cancelled", False),
             ("succeeded", True),
@@ -445,39 +458,39 @@ class TestDeeds:
             r'<th scope="row">acme</th><td>1</td><td><span class="lp-badge lp-warn">', page.content.decode()
         )
         assert not Delivery.objects.filter(status="pending").exists()
-        bulk = {"deed": "redeliver", "chosen": page.context["chosen"], "query": "status__exact=failed"}
+        bulk = {"action": "redeliver", "chosen": page.context["chosen"], "query": "status__exact=failed"}
         response = boss.post(url("delivery_bulk"), bulk)
         assert response.url == url("delivery_changelist") + "?status__exact=failed"  # type: ignore[attr-defined]
         assert Delivery.objects.filter(status="pending").count() == 1
 
-    def test_a_double_click_on_a_confirmation_does_the_deed_once(self, boss: Client) -> None:
+    def test_a_double_click_on_a_confirmation_does_the_action_once(self, boss: Client) -> None:
         ClientEndpointFactory()
         UserProfileFactory()
         deliver(OK)
         chosen = {"action": "resend", "_selected_action": [str(Delivery.objects.get().pk)]}
         for pages in (1, 2):
             page = boss.post(url("delivery_changelist"), chosen)
-            token = re.findall(r'name="once" value="(.+?)"', page.content.decode())
-            bulk = {"deed": "resend", "chosen": page.context["chosen"], "once": token}
+            token = re.findall(r'name="idempotency_key" value="(.+?)"', page.content.decode())
+            bulk = {"action": "resend", "chosen": page.context["chosen"], "idempotency_key": token}
             answers = [boss.post(url("delivery_bulk"), bulk, follow=True).content.decode() for _ in range(2)]
-            assert ["it was done once" in answer for answer in answers] == [False, True]
+            assert ["but done only once" in answer for answer in answers] == [False, True]
             assert (Push.objects.filter(trigger="resend").count(), LogEntry.objects.count()) == (pages, pages)
 
     def test_a_double_click_on_a_deliverys_own_page_does_it_once_too(self, boss: Client, failed: Delivery) -> None:
         page = told(boss, failed)
-        (token,) = re.findall(r'name="once" value="([^"]+-resend)"', page)
-        pages = [do(boss, "resend", failed, once=token).content.decode() for _ in range(2)]
-        assert ["it was done once" in page for page in pages] == [False, True]
+        (token,) = re.findall(r'name="idempotency_key" value="([^"]+-resend)"', page)
+        pages = [do(boss, "resend", failed, idempotency_key=token).content.decode() for _ in range(2)]
+        assert ["but done only once" in page for page in pages] == [False, True]
         assert Push.objects.filter(trigger="resend").count() == 1
 
-    def test_a_deed_that_broke_may_be_confirmed_again(self, boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_action_that_broke_may_be_confirmed_again(self, boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(*_: Any, **__: Any) -> int:
             raise RuntimeError("the database went away")
 
         ClientEndpointFactory()
         UserProfileFactory()
         deliver(OK)
-        bulk = {"deed": "resend", "chosen": Delivery.objects.get().pk, "once": "a token"}
+        bulk = {"action": "resend", "chosen": Delivery.objects.get().pk, "idempotency_key": "a key"}
         with monkeypatch.context() as patch:
             patch.setattr("live_push.api.push_profiles", broken)
             with pytest.raises(RuntimeError):
@@ -491,34 +504,34 @@ class TestDeeds:
         deliver(OK)
         profile.save()
         ids = ",".join(str(pk) for pk in Delivery.objects.values_list("pk", flat=True))
-        boss.post(url("delivery_bulk"), {"deed": "resend", "chosen": ids})
+        boss.post(url("delivery_bulk"), {"action": "resend", "chosen": ids})
         assert Push.objects.filter(trigger="resend").count() == 1
 
     def test_more_than_a_page_can_do_is_left_to_the_command_line(
         self, boss: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("live_push.admin.deliveries.ROWS_LISTED", 1)
+        monkeypatch.setattr(base, "ROWS_LISTED", 1)
         ClientEndpointFactory()
         UserProfileFactory.create_batch(2)
         ids = [str(pk) for pk in Delivery.objects.values_list("pk", flat=True)]
         data = {"action": "cancel", "_selected_action": ids}
         assert "use the command line" in boss.post(url("delivery_changelist"), data, follow=True).content.decode()
 
-    @pytest.mark.parametrize("deed", ["redeliver", "resend", "cancel", "erase_content", "nonsense"])
-    def test_who_may_only_look_does_nothing(self, staff: Staff, failed: Delivery, deed: str) -> None:
+    @pytest.mark.parametrize("action", ["redeliver", "resend", "cancel", "erase_content", "nonsense"])
+    def test_who_may_only_look_does_nothing(self, staff: Staff, failed: Delivery, action: str) -> None:
         client = staff("view_delivery", "view_delivery_content")
-        assert do(client, deed, failed).status_code == 403
-        assert client.post(url("delivery_bulk"), {"deed": deed, "chosen": failed.pk}).status_code == 403
-        page = client.post(url("delivery_changelist"), {"action": deed, "_selected_action": [failed.pk]}, follow=True)
+        assert do(client, action, failed).status_code == 403
+        assert client.post(url("delivery_bulk"), {"action": action, "chosen": failed.pk}).status_code == 403
+        page = client.post(url("delivery_changelist"), {"action": action, "_selected_action": [failed.pk]}, follow=True)
         assert Delivery.objects.get().status == "failed", page
         assert LogEntry.objects.count() == 0
 
-    def test_a_deed_is_never_done_by_following_a_link(self, boss: Client, failed: Delivery) -> None:
-        assert boss.get(url("delivery_deed", failed.pk), {"deed": "redeliver"}).status_code == 405
-        assert boss.get(url("delivery_bulk"), {"deed": "redeliver", "chosen": failed.pk}).status_code == 405
+    def test_an_action_is_never_done_by_following_a_link(self, boss: Client, failed: Delivery) -> None:
+        assert boss.get(url("delivery_action", failed.pk), {"action": "redeliver"}).status_code == 405
+        assert boss.get(url("delivery_bulk"), {"action": "redeliver", "chosen": failed.pk}).status_code == 405
 
-    def test_a_deed_from_another_site_is_refused(self, failed: Delivery, boss: Client) -> None:
+    def test_an_action_from_another_site_is_refused(self, failed: Delivery, boss: Client) -> None:
         careful = Client(enforce_csrf_checks=True)
         careful.cookies = boss.cookies
-        assert careful.post(url("delivery_deed", failed.pk), {"deed": "redeliver"}).status_code == 403
+        assert careful.post(url("delivery_action", failed.pk), {"action": "redeliver"}).status_code == 403
         assert Delivery.objects.get().status == "failed"

@@ -9,11 +9,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from live_push.admin import pictures, words
-from live_push.admin.differences import Difference, differences
-from live_push.admin.figures import Share
-from live_push.admin.request_shown import indented, outlined, shown_headers, shown_url
-from live_push.delivery import retry
+from live_push.admin.shared import formatting, svg
+from live_push.admin.shared.differences import Difference, differences
+from live_push.admin.shared.request_shown import indented, outlined, shown_headers, shown_url
+from live_push.figures.pages import Share
+from live_push.rules import retry
 from tests.support import START
 
 A, B = {"city": "Vienna", "tierInfo": {"score": 1}}, {"city": "Graz", "tierInfo": {"score": 1}}
@@ -82,16 +82,16 @@ HOSTILE = "<script>alert('boo')</script>"
 @pytest.mark.parametrize(
     "picture",
     [
-        pytest.param(pictures.icon("ok"), id="an icon"),
-        pytest.param(pictures.share_bar(2, 1, HOSTILE), id="a bar"),
-        pytest.param(pictures.share_bar(0, 0, "nothing"), id="a bar of nothing"),
-        pytest.param(pictures.columns([], title="t", description=HOSTILE), id="a chart of nothing"),
+        pytest.param(svg.icon("ok"), id="an icon"),
+        pytest.param(svg.share_bar(2, 1, HOSTILE), id="a bar"),
+        pytest.param(svg.share_bar(0, 0, "nothing"), id="a bar of nothing"),
+        pytest.param(svg.columns([], title="t", description=HOSTILE), id="a chart of nothing"),
         pytest.param(
-            pictures.columns([pictures.Column(1, 2, HOSTILE), pictures.Column(0, 0)], title="t", description="d"),
+            svg.columns([svg.Column(1, 2, HOSTILE), svg.Column(0, 0)], title="t", description="d"),
             id="a chart",
         ),
-        pytest.param(pictures.ladder([pictures.Step(HOSTILE, "0 to 9", here=True)], "d"), id="a ladder"),
-        pytest.param(pictures.ladder([], "d"), id="a ladder without rungs"),
+        pytest.param(svg.ladder([svg.LadderStep(HOSTILE, "0 to 9", here=True)], "d"), id="a ladder"),
+        pytest.param(svg.ladder([], "d"), id="a ladder without rungs"),
     ],
 )
 def test_every_picture_is_well_formed_and_harmless(picture: str) -> None:
@@ -103,8 +103,8 @@ def test_every_picture_is_well_formed_and_harmless(picture: str) -> None:
 
 @pytest.mark.parametrize("count", [1, 4, 5, 12])
 def test_the_words_of_many_or_long_tiers_do_not_run_into_each_other(count: int) -> None:
-    steps = [pictures.Step(f"{place} {'long ' * 19}", "1,000,000 to 2,499,999 points") for place in range(count)]
-    drawn = ET.fromstring(pictures.ladder(steps, "d"))  # noqa: S314  (our own text)
+    steps = [svg.LadderStep(f"{place} {'long ' * 19}", "1,000,000 to 2,499,999 points") for place in range(count)]
+    drawn = ET.fromstring(svg.ladder(steps, "d"))  # noqa: S314  (our own text)
     rungs = [float(rect.get("width", "")) for rect in drawn.iter("rect")]
     titles = [text.text or "" for text in drawn.iter("text") if text.get("class") == "lp-rung-title"]
     assert min(rungs) >= 190
@@ -113,7 +113,7 @@ def test_the_words_of_many_or_long_tiers_do_not_run_into_each_other(count: int) 
 
 
 def test_a_single_failure_among_thousands_is_seen() -> None:
-    assert 'class="lp-fill-ok" width="98"' in pictures.share_bar(99_999, 1, "")
+    assert 'class="lp-fill-ok" width="98"' in svg.share_bar(99_999, 1, "")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_single_failure_among_thousands_is_seen() -> None:
     ],
 )
 def test_a_share_in_words(accepted: int, attempts: int, sentence: str) -> None:
-    assert words.share_in_words(Share(accepted, attempts)) == sentence
+    assert formatting.share_in_words(Share(accepted, attempts)) == sentence
 
 
 @pytest.mark.parametrize(
@@ -139,19 +139,19 @@ def test_a_share_in_words(accepted: int, attempts: int, sentence: str) -> None:
     ],
 )
 def test_a_moment_is_told_as_seen_from_now_and_by_the_clock(offset: timedelta, text: str) -> None:
-    drawn = ET.fromstring(str(words.moment(START + offset, START)))  # noqa: S314  (our own text)
+    drawn = ET.fromstring(str(formatting.moment(START + offset, START)))  # noqa: S314  (our own text)
     assert "".join(drawn.itertext()) == text
     assert drawn.get("datetime") == (START + offset).isoformat()
 
 
 def test_a_schedule_in_words() -> None:
-    assert words.schedule(retry.CROWDTWIST) == (
+    assert formatting.schedule(retry.CROWDTWIST) == (
         "at once, then after 10 s, 50 s, 9 min, 20 min, 30 min, then every 12 min, for 8 h"
     )
 
 
 def test_a_code_of_a_hosts_own_transport_is_explained_by_itself() -> None:
-    assert words.explained("carrier_pigeon") == "carrier_pigeon"
+    assert formatting.explained("carrier_pigeon") == "carrier_pigeon"
 
 
 @pytest.mark.parametrize(

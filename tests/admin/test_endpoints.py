@@ -11,9 +11,10 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client, override_settings
 
-from live_push.admin import words
-from live_push.admin.endpoint_form import MAY_BE_WITHHELD
-from live_push.contract import payload
+from live_push.admin.endpoints.form import MAY_BE_WITHHELD
+from live_push.admin.shared import formatting
+from live_push.admin.shared.history import history_in_words
+from live_push.contract.encoding import encode
 from live_push.contract.payload import ProfilePayload
 from live_push.delivery import test_push
 from live_push.models import ClientEndpoint, Confirmation, Delivery, EndpointHealth, Push
@@ -83,14 +84,14 @@ class TestCredentials:
     @pytest.mark.parametrize(
         ("stored", "changes", "field", "sentence"),
         [
-            pytest.param({}, {"auth_method": "api_key"}, "new_api_key", "Type it", id="a method without its key"),
+            pytest.param({}, {"auth_method": "api_key"}, "new_api_key", "Enter it", id="a method without its key"),
             pytest.param({}, {"new_api_key": KEY}, "new_api_key", "does not use this", id="a key without its method"),
             pytest.param({}, {"username": "us"}, "username", "Basic", id="a user name without its method"),
             pytest.param(
                 {"api_key_auth": True}, {"new_api_key": "a b"}, "new_api_key", "without blanks", id="a key with a blank"
             ),
             pytest.param(
-                {"api_key_auth": True}, {"clear_api_key": "on"}, "new_api_key", "Type it", id="forgetting a needed key"
+                {"api_key_auth": True}, {"clear_api_key": "on"}, "new_api_key", "Enter it", id="forgetting a needed key"
             ),
             pytest.param(
                 {"basic": True},
@@ -110,7 +111,7 @@ class TestCredentials:
                 {"basic": True},
                 {"url": "https://elsewhere.example.com/"},
                 "new_password",
-                "another host",
+                "a new host",
                 id="a URL that moved",
             ),
         ],
@@ -143,7 +144,7 @@ class TestCredentials:
     def test_a_stored_secret_tells_since_when_and_by_whom(self, boss: Client) -> None:
         endpoint = ClientEndpointFactory(api_key_auth=True)
         address = url("clientendpoint_change", endpoint.pk)
-        today = words.day(endpoint.credentials_changed_at)
+        today = formatting.day(endpoint.credentials_changed_at)
         assert f"Set on {today}. It ends in" in boss.get(address).content.decode()
         change(boss, endpoint, new_api_key=KEY)
         change(boss, endpoint, name="another name")
@@ -153,7 +154,7 @@ class TestCredentials:
         # Long after whatever the history holds: it was set elsewhere.
         later = endpoint.credentials_changed_at + timedelta(days=1)
         ClientEndpoint.objects.update(credentials_changed_at=later)
-        assert f"Set on {words.day(later)}. It ends" in boss.get(address).content.decode()
+        assert f"Set on {formatting.day(later)}. It ends" in boss.get(address).content.decode()
 
     def test_a_new_endpoints_secret_was_set_by_who_added_it(self, boss: Client) -> None:
         made = {"name": "acme", "url": "https://acme.example.com/", "auth_method": "api_key", "new_api_key": KEY}
@@ -217,7 +218,7 @@ class TestRules:
             pytest.param({"url": "http://acme.example.com/"}, "url", "https://", id="plain http"),
             pytest.param({"url": "https://10.0.0.1/"}, "url", "public", id="a private address"),
             pytest.param({"extra_headers": "[" * 100_000}, "extra_headers", "valid JSON", id="headers without an end"),
-            pytest.param({"extra_headers": '{"x-api-key": "k"}'}, "extra_headers", "live_push alone", id="our header"),
+            pytest.param({"extra_headers": '{"x-api-key": "k"}'}, "extra_headers", "reserved", id="our header"),
             pytest.param({"max_in_flight": "0"}, "max_in_flight", "greater", id="nothing at a time"),
             pytest.param(
                 {"auth_method": "api_key", "new_api_key": KEY, "capture_third_party_id": "on"},
@@ -277,10 +278,10 @@ class TestPage:
         page = boss.get(url("clientendpoint_change", acme.pk)).content.decode()
         delivery = Delivery.objects.get(endpoint=acme)
         assert "server_error" in page
-        assert "must look into its log" in page
+        assert "Ask the client to check its logs" in page
         assert url("delivery_change", delivery.pk) in page
         assert f"cause=server_error&amp;endpoint={acme.pk}" in page
-        assert "None did." in boss.get(url("clientendpoint_change", other.pk)).content.decode()
+        assert "No attempt failed." in boss.get(url("clientendpoint_change", other.pk)).content.decode()
         page = staff("view_clientendpoint").get(url("clientendpoint_change", acme.pk)).content.decode()
         assert "/delivery/" not in page
 
@@ -304,12 +305,12 @@ class TestPage:
             EndpointHealth.objects.update(rests_until=LATER)
         with stopped(START + timedelta(minutes=5)):
             page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
-            assert re.search("Failing since (noon|12[^.]*) UTC. It failed, or asked for a rest.", page)
+            assert re.search("Failing since (noon|12[^.]*) UTC. It failed, or its answers asked us to wait.", page)
             assert "Most often in 24 hours: <code>server_error</code>" in page
             ClientEndpoint.objects.update(is_active=False, disabled_reason="No success for five days.")
             page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
         assert re.search(
-            "No success for five days. Since 12:05[^.]*[.]m[.] UTC. When it is repaired, send a test", page
+            "No success for five days. Since 12:05[^.]*[.]m[.] UTC. When the cause is repaired, send a test", page
         )
 
     def test_it_leads_to_what_failed_so_that_it_can_be_redelivered(self, boss: Client, staff: Staff) -> None:
@@ -349,7 +350,7 @@ class TestPauseAndResume:
         endpoint = ClientEndpointFactory()
         self.switch(boss, endpoint, "pause")
         assert (fresh(endpoint).is_active, fresh(endpoint).disabled_reason) == (False, "Paused by boss.")
-        assert LogEntry.objects.get().get_change_message() == "Paused."
+        assert history_in_words(LogEntry.objects.get()) == "Paused."
 
     def test_looking_at_the_question_pauses_nothing(self, boss: Client) -> None:
         endpoint = ClientEndpointFactory()
@@ -428,14 +429,14 @@ class TestSigningSecret:
     def test_a_removed_secret_signs_nothing(self, boss: Client) -> None:
         endpoint = ClientEndpointFactory()
         self.post(boss, endpoint)
-        assert "not signed any more" in self.post(boss, endpoint, remove="1")
+        assert "no longer signed" in self.post(boss, endpoint, remove="1")
         assert fresh(endpoint).signing_secret is None
 
     def test_the_history_tells_it_without_the_secret(self, boss: Client) -> None:
         endpoint = ClientEndpointFactory()
         for _ in range(2):
             self.post(boss, endpoint)
-        told = [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
+        told = [history_in_words(entry) for entry in LogEntry.objects.order_by("pk")]
         assert told == ["Generated a signing secret.", "Rotated the signing secret."]
 
 
@@ -445,7 +446,7 @@ class TestPreview:
         endpoint = ClientEndpointFactory(**secrets, withheld_fields=["dateOfBirth"])
         page = boss.get(url("clientendpoint_preview", endpoint.pk))
         shown = page.context["shown"]
-        body = payload.encode(ProfilePayload().snapshot(test_push.SYNTHETIC), endpoint.options)
+        body = encode(ProfilePayload().snapshot(test_push.SYNTHETIC), endpoint.options)
         assert (shown["body"], page.context["digest"]) == (body.decode(), sha256(body).hexdigest())
         UserProfileFactory()
         (request,) = deliver(OK)
@@ -492,9 +493,9 @@ class TestCatchUp:
         address = url("clientendpoint_catch_up", endpoint.pk)
         page = boss.get(address).content.decode()
         for pushes, whom in ((1, "behind"), (2, "never_sent")):
-            (token,) = re.findall(rf'name="once" value="([^"]+-{whom})"', page)
-            answers = [boss.post(address, {"whom": whom, "once": token}, follow=True) for _ in range(2)]
-            assert "it was done once" in answers[1].content.decode()
+            (token,) = re.findall(rf'name="idempotency_key" value="([^"]+-{whom})"', page)
+            answers = [boss.post(address, {"whom": whom, "idempotency_key": token}, follow=True) for _ in range(2)]
+            assert "but done only once" in answers[1].content.decode()
             assert Push.objects.count() == pushes
 
     def test_a_paused_endpoint_is_resumed_instead(self, boss: Client) -> None:
@@ -518,7 +519,7 @@ class TestList:
             pytest.param(
                 {}, {"breaker_state": "open", "rests_until": START.replace(hour=13)}, "resting until", id="open"
             ),
-            pytest.param({}, {"breaker_state": "half_open"}, "resting", id="one probe at a time"),
+            pytest.param({}, {"breaker_state": "half_open"}, "Only one push at a time", id="a probe may go"),
             pytest.param({}, {"failing_since": START}, "Failing since", id="failing"),
             pytest.param({"auth_method": "api_key"}, {}, "needs credentials", id="no key is stored"),
         ],
@@ -605,7 +606,7 @@ class TestList:
             EndpointHealth.objects.filter(endpoint=resting).update(rests_until=LATER)
             found = boss.get(url("clientendpoint_changelist"), {"state": state}).context["cl"].result_list
         wanted = {
-            "active": [well, failing, resting],
+            "active": [well, failing],
             "failing": [failing],
             "resting": [resting],
             "disabled": [disabled],

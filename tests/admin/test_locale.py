@@ -10,10 +10,10 @@ import pytest
 from django.test import Client, override_settings
 from django.utils import translation
 
-from live_push.admin import words
-from live_push.delivery import retry
+from live_push.admin.shared import formatting
 from live_push.models import Delivery, EndpointHour
 from live_push.models.clock import stopped
+from live_push.rules import retry
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
 from tests.support import START, deliver, status
 
@@ -90,4 +90,4 @@ def test_moments_are_told_in_djangos_formats(boss: Client, headers: dict[str, st
 def test_a_schedule_is_told_in_the_languages_numbers() -> None:
     policy: Any = retry.policy("own", {"own": [0.5, 5400]})
     with translation.override("de"):
-        assert words.schedule(policy).startswith("sofort, dann nach 0,5 Sek., 90 Min.")
+        assert formatting.schedule(policy).startswith("sofort, dann nach 0,5 Sek., 90 Min.")

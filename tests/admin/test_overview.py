@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from live_push.figures import stored_convergence
+from live_push.figures.stored_convergence import count_next_slice
 from live_push.models import ClientEndpoint, EndpointHealth, EndpointHour, UserProfile, WorkerHeartbeat
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, UserProfileFactory
@@ -62,7 +64,7 @@ class TestOverview:
         with stopped(START + timedelta(days=6)):
             (item,) = self.context(boss)["trouble"]
             assert (str(item.badge.word), item.endpoint.name) == ("2 ID conflicts in 7 days", "acme")
-            assert "find out with the client whose it is" in item.sentence
+            assert "Find out with the client to which member it belongs" in item.sentence
             assert self.context(boss, period="7d")["sentence"].startswith("1 of 1 endpoint is well. Accepted: 100.0 %")
         with stopped(START + timedelta(days=8)):
             assert self.context(boss)["trouble"] == []
@@ -129,7 +131,7 @@ class TestOverview:
         deliver(status(404), status(500), status(500))
         causes = self.context(boss)["causes"]
         assert [(cause["code"], cause["count"]) for cause in causes] == [("server_error", 2), ("client_error", 1)]
-        assert "must look into its log" in causes[0]["explanation"]
+        assert "Ask the client to check its logs" in causes[0]["explanation"]
 
     def test_a_day_and_a_week_are_told_apart(self, boss: Client) -> None:
         endpoint = ClientEndpointFactory()
@@ -180,6 +182,28 @@ class TestOverview:
         assert staff("view_delivery").get(url("overview")).status_code == 403
         assert staff("view_clientendpoint").get(url("overview")).status_code == 200
 
+    def test_it_says_when_a_worker_has_counted_the_members(self, boss: Client, monkeypatch: Any) -> None:
+        monkeypatch.setattr(stored_convergence, "FEW_PROFILES", 0)
+        endpoint = ClientEndpointFactory()
+        UserProfileFactory()
+
+        def counted() -> tuple[Any, Any]:
+            (row,) = self.context(boss)["rows"]
+            return row["convergence"] and row["convergence"].never_sent, row["counted"]
+
+        with stopped(START):
+            assert counted() == (None, "Not counted yet. A running worker does that within minutes.")
+            assert "Not counted yet." in boss.get(url("overview")).content.decode()
+            assert count_next_slice(using="default").counted
+            assert counted() == (1, "")
+        with stopped(START + 3 * MINUTE):
+            assert counted() == (1, "Counted 3\xa0minutes ago.")
+            for page in ("overview", "clientendpoint_changelist"):
+                assert "Counted 3\xa0minutes ago." in boss.get(url(page)).content.decode(), page
+            assert "Counted 3\xa0minutes ago." in boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+            endpoint.save()
+            assert counted() == (1, "Counted before the endpoint was changed.")
+
     def test_its_queries_do_not_grow_with_the_endpoints(self, boss: Client, django_assert_max_num_queries: Any) -> None:
         ClientEndpointFactory.create_batch(30)
         with django_assert_max_num_queries(19):
@@ -187,7 +211,7 @@ class TestOverview:
 
 
 class TestBanner:
-    SENTENCE = "Nobody delivers."
+    SENTENCE = "No worker is running."
 
     def shows(self, client: Client, address: str) -> bool:
         return self.SENTENCE in client.get(address).content.decode()

@@ -14,7 +14,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from live_push import api
-from live_push.admin.json_field import JsonField
+from live_push.admin.shared.history import history_in_words
+from live_push.admin.shared.json_field import JsonField
 from live_push.models import Attempt, ClientEndpoint, Delivery, Push, Tier, TierEvent, TierMembership, UserProfile
 from live_push.models.clock import stopped
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
@@ -242,14 +243,14 @@ class TestPreview:
         endpoint = ClientEndpointFactory()
         profile = UserProfileFactory(city="Vienna")
         address = url("userprofile_preview", profile.pk) + f"?endpoint={endpoint.pk}"
-        assert "accepted nothing" in boss.get(address).content.decode()
+        assert "not accepted any state" in boss.get(address).content.decode()
         deliver(OK)
-        assert "accepted just this" in boss.get(address).content.decode()
+        assert "accepted exactly this body" in boss.get(address).content.decode()
         profile.city = "Graz"
         profile.save()
         assert "<code>city</code>" in boss.get(address).content.decode()
         Push.objects.update(payload=None)
-        assert "no longer kept" in boss.get(address).content.decode()
+        assert "not stored any more" in boss.get(address).content.decode()
 
     def test_what_keeps_it_from_being_built_is_told(self, boss: Client) -> None:
         endpoint = ClientEndpointFactory()
@@ -278,7 +279,7 @@ class TestPushing:
         chosen, _ = ClientEndpointFactory(name="acme"), ClientEndpointFactory()
         boss.post(url("userprofile_push", profile.pk), {"endpoints": [chosen.pk]})
         assert [(row.endpoint, row.push.trigger) for row in Delivery.objects.all()] == [(chosen, "resend")]
-        assert LogEntry.objects.get().get_change_message() == "Resent the current state to acme."
+        assert history_in_words(LogEntry.objects.get()) == "Resent the current state to acme."
 
     def test_a_double_click_sends_once(self, boss: Client) -> None:
         address = url("userprofile_push", UserProfileFactory().pk)
@@ -310,7 +311,7 @@ class TestErasingTheLog:
 
     def test_it_is_asked_first(self, boss: Client, member: UserProfile) -> None:
         page = boss.get(url("userprofile_erase", member.pk)).content.decode()
-        assert "erased for good" in page
+        assert "erased permanently" in page
         assert Push.objects.filter(payload__isnull=False).count() == 2
 
     def test_bodies_and_answers_of_this_member_go_and_what_waits_stays(self, boss: Client, member: UserProfile) -> None:
@@ -324,7 +325,7 @@ class TestErasingTheLog:
     def test_the_history_tells_it_without_the_members_data(self, boss: Client, member: UserProfile) -> None:
         boss.post(url("userprofile_erase", member.pk))
         entry = LogEntry.objects.get()
-        assert (entry.object_repr, entry.get_change_message()) == (f"#{member.pk}", "Erased the push log.")
+        assert (entry.object_repr, history_in_words(entry)) == (f"#{member.pk}", "Erased the push log.")
 
     def test_it_needs_its_permission_and_comes_from_its_own_page(self, staff: Staff, member: UserProfile) -> None:
         address = url("userprofile_erase", member.pk)
@@ -349,7 +350,7 @@ class TestOverride:
         assert self.override(boss, profile, "Tier 3").status_code == 302
         assert TierEvent.objects.latest("pk").cause == "override"
         assert json.loads(Push.objects.latest("sequence").payload or b"")["fanLevelName"] == "Tier 3"
-        assert LogEntry.objects.get().get_change_message() == "Put into tier “Tier 3”: Ticket 7"
+        assert history_in_words(LogEntry.objects.get()) == "Put into tier “Tier 3”: Ticket 7"
 
     def test_the_tier_that_a_member_is_in_is_refused_with_a_sentence(self, boss: Client) -> None:
         TierProgramFactory()
@@ -379,20 +380,20 @@ class TestList:
         chosen = {"action": "resend", "_selected_action": ids}
         page = boss.post(url("userprofile_changelist") + "?is_active__exact=1", chosen).content.decode()
         assert "Resend 2 profiles" in page
-        assert "It goes to 1 active endpoint. That makes 2 deliveries at most." in page
+        assert "It is sent to 1 active endpoint. At most 2 deliveries are recorded." in page
         assert not Push.objects.filter(trigger="resend").exists()
         answers = confirm_twice(boss, page)
         assert answers[0].redirect_chain[0][0] == url("userprofile_changelist") + "?is_active__exact=1"
         assert "2 deliveries were recorded." in answers[0].content.decode()
-        assert "it was done once" in answers[1].content.decode()
+        assert "but done only once" in answers[1].content.decode()
         assert Push.objects.filter(trigger="resend").count() == 2
-        assert [entry.object_repr for entry in LogEntry.objects.order_by("object_id")] == [f"#{pk}" for pk in ids]
+        assert {entry.object_repr for entry in LogEntry.objects.all()} == {f"#{pk}" for pk in ids}
 
     def test_without_an_active_endpoint_there_is_nothing_to_confirm(self, boss: Client) -> None:
         ClientEndpointFactory(is_active=False)
         chosen = {"action": "resend", "_selected_action": [UserProfileFactory().pk]}
         page = boss.post(url("userprofile_changelist"), chosen, follow=True).content.decode()
-        assert "There is no active endpoint, so nothing would be sent." in page
+        assert "There is no active endpoint, so nothing would be sent. Add or resume one." in page
 
     def test_its_queries_do_not_grow_with_the_rows(self, boss: Client, django_assert_num_queries: Any) -> None:
         TierProgramFactory()

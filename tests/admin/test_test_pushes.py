@@ -9,10 +9,11 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 
-from live_push.admin.test_push_steps import TLS
+from live_push.admin.endpoints.test_push_steps import TLS
+from live_push.admin.shared.history import history_in_words
 from live_push.delivery.request import Certificate, Request
-from live_push.delivery.result import Result
 from live_push.models import ClientEndpoint, Delivery, Push
+from live_push.rules.result import Result
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, status
 
@@ -38,7 +39,7 @@ def test_looking_sends_nothing(boss: Client, answers: Any) -> None:
 def test_a_push_tells_request_answer_and_time_on_one_page(boss: Client, answers: Any) -> None:
     answers(status(503, b'{"why": "busy"}', duration_ms=182))
     page = page_of(boss, ClientEndpointFactory())
-    for told in ("status 503 after 182 ms", "server_error", "The client must look into its log.", "busy", "webhook-id"):
+    for told in ("status 503 after 182 ms", "server_error", "Ask the client to check its logs.", "busy", "webhook-id"):
         assert told in page
 
 
@@ -59,7 +60,7 @@ def test_a_hostile_answer_is_text(boss: Client, answers: Any) -> None:
 def test_an_answer_that_is_cut_says_so(boss: Client, answers: Any, answer: Result, is_cut: bool) -> None:
     answers(answer)
     page = boss.post(url("clientendpoint_test", ClientEndpointFactory().pk)).content.decode()
-    assert ("Cut here: no more of the answer was kept." in page) == is_cut
+    assert ("Cut here: the rest of the answer was not stored." in page) == is_cut
     assert "[cut]" not in page
 
 
@@ -106,8 +107,8 @@ def test_the_step_of_encryption_tells_issuer_and_end_of_the_certificate(
     boss: Client, answers: Any, result: Result
 ) -> None:
     def presenting(request: Request) -> Result:
-        assert request.witness is not None
-        request.witness.certificate = Certificate("Let's <b>Encrypt</b>, R3", START)
+        assert request.connection_info is not None
+        request.connection_info.certificate = Certificate("Let's <b>Encrypt</b>, R3", START)
         return result
 
     answers(presenting)
@@ -139,7 +140,7 @@ def test_a_success_on_a_paused_endpoint_offers_to_resume_it_and_does_not(boss: C
 
 def test_an_id_is_shown_and_not_stored(boss: Client, answers: Any) -> None:
     answers(status(200, b'{"third_party_id": "T-1"}'))
-    assert "Would have stored the third-party ID “T-1”" in page_of(boss, ClientEndpointFactory(capturing=True))
+    assert "A real push would store the third-party ID “T-1”" in page_of(boss, ClientEndpointFactory(capturing=True))
 
 
 def test_a_double_click_sends_once(boss: Client, answers: Any) -> None:
@@ -161,7 +162,7 @@ def test_a_real_members_data_goes_out_for_a_reason_only(boss: Client, answers: A
     transport = answers(OK)
     endpoint, profile = ClientEndpointFactory(), UserProfileFactory()
     for blank in ("", " "):
-        assert "Say why a real member" in page_of(boss, endpoint, member=profile.pk, reason=blank)
+        assert "Enter a reason for sending a real member" in page_of(boss, endpoint, member=profile.pk, reason=blank)
     assert transport.requests == []
     assert not LogEntry.objects.exists()
 
@@ -170,7 +171,7 @@ def test_a_real_members_data_is_looked_at_without_one(boss: Client) -> None:
     profile = UserProfileFactory(city="Vienna")
     page = boss.get(url("clientendpoint_test", ClientEndpointFactory().pk), {"member": profile.pk}).content.decode()
     assert "Vienna" in page
-    assert "Say why" not in page
+    assert "Enter a reason" not in page
 
 
 def test_an_unknown_member_is_said_and_nothing_is_sent(boss: Client, answers: Any) -> None:
@@ -218,14 +219,14 @@ def test_no_transaction_is_open_while_the_client_thinks_even_where_every_request
 def test_the_history_tells_the_verdict_and_nothing_of_the_answer(boss: Client, answers: Any) -> None:
     answers(status(500, b"secret"))
     page_of(boss, ClientEndpointFactory())
-    assert LogEntry.objects.get().get_change_message() == "Sent a test push: server_error."
+    assert history_in_words(LogEntry.objects.get()) == "Sent a test push: server_error."
 
 
 def test_the_history_tells_whose_state_was_sent_and_why(boss: Client, answers: Any) -> None:
     answers(OK)
     profile = UserProfileFactory()
     page_of(boss, ClientEndpointFactory(), member=profile.pk, reason="ticket 7")
-    said = LogEntry.objects.get().get_change_message()
+    said = history_in_words(LogEntry.objects.get())
     assert said == f"Sent a test push with the state of member #{profile.pk}: accepted. Reason: ticket 7"
 
 
@@ -242,4 +243,4 @@ def test_the_list_leads_to_the_page_of_one_endpoint(boss: Client) -> None:
     assert boss.post(url("clientendpoint_changelist"), data).url == url("clientendpoint_test", first.pk)  # type: ignore[attr-defined]
     data["_selected_action"].append(second.pk)  # type: ignore[attr-defined]
     response = boss.post(url("clientendpoint_changelist"), data, follow=True)
-    assert "Choose one endpoint" in response.content.decode()
+    assert "Select only one endpoint" in response.content.decode()

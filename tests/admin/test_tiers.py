@@ -88,7 +88,7 @@ def test_a_program_may_begin_without_a_ladder(boss: Client) -> None:
 def test_a_second_default_is_refused_with_a_sentence(boss: Client, program: TierProgram) -> None:
     response = submit(boss, url("tierprogram_add"), FORM, name="New", is_default="on")
 
-    assert "take it from that one first" in str(response.context["errors"])
+    assert "switch the default off there first" in str(response.context["errors"])
     assert TierProgram.objects.get() == program
 
 

@@ -9,12 +9,15 @@ import sys
 from importlib import util
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import need
 
 ROOT = Path(__file__).parents[2]
-STORIES = "(test_every_page_opens or TestList or TestPauseAndResume or TestDeeds or themed) and not unfold"
+STORIES = "(test_every_page_opens or TestList or TestPauseAndResume or TestActions or capped or themed) and not unfold"
 
 
+@pytest.mark.slow
 def test_every_page_works_and_is_styled_under_unfold() -> None:
     need(util.find_spec("unfold"), "No other theme here. Get one: pip install 'live-push[browser]'.")
     # What the theme itself does that Django will drop one day is no finding of ours.
@@ -42,5 +45,5 @@ def test_every_page_works_and_is_styled_under_unfold() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout[-3000:]
-    for file in ("test_all_pages", "test_deliveries", "test_endpoints", "test_profiles", "themed"):
+    for file in ("test_all_pages", "test_capped_lists", "test_deliveries", "test_endpoints", "test_profiles", "themed"):
         assert re.search(rf"/{file}\.py::.* PASSED", run.stdout), file

@@ -20,16 +20,21 @@ ALL = ("sqlite", "postgresql", "mariadb")
 MEASUREMENTS = {
     "saves": ALL,
     "drain": ALL,
+    "scaling": ("postgresql", "mariadb"),
+    "hot_path": ALL,
     "payload": ("sqlite",),
     "claims": ALL,
     "latency": ALL,
     "sick": ALL,
+    "locked": ("postgresql", "mariadb"),
     "slow": ALL,
     "resend": ("sqlite", "postgresql"),
+    "status": ("postgresql",),
+    "quiet": ALL,
 }
 """On which databases each is measured; a module's name below this package."""
 
-ONLY_BY_NAME = {"memory": ("sqlite", "postgresql"), "growth": ("postgresql",), "tiers": ALL}
+ONLY_BY_NAME = {"memory": ("sqlite", "postgresql"), "growth": ("postgresql",), "tiers": ALL, "killed": ALL}
 """Those that take too long to be run with the others."""
 
 

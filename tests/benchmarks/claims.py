@@ -13,13 +13,14 @@ from typing import Any
 
 from django.db import connection
 
-from live_push.chunks import chunks
-from live_push.delivery.deliver import Outcome, prepare
-from live_push.delivery.settle import settle
+from live_push.delivery.send import outcome_of, prepare
 from live_push.models import Delivery
 from live_push.models.clock import db_now
-from live_push.outbox import leases
-from live_push.outbox.claim import Worker, claim
+from live_push.outbox import start
+from live_push.outbox.claim import claim
+from live_push.outbox.claim_request import ClaimRequest
+from live_push.outbox.settle import settle
+from live_push.rules.batched import batched
 from tests.support import OK
 
 from . import world
@@ -58,7 +59,7 @@ def _own(ids: list[int]) -> Rates:
     (endpoint,) = world.endpoints("https://client.example.com/", in_flight=BATCH)
     world.fill_outbox(ids)
     world.go()
-    worker = Worker(name="benchmark", window=BATCH)
+    worker = ClaimRequest(name="benchmark", window=BATCH)
     claiming = settling = 0.0
     for _ in range(0, len(ids), BATCH):
         began = time.perf_counter()
@@ -66,10 +67,10 @@ def _own(ids: list[int]) -> Rates:
         claiming += time.perf_counter() - began
         for delivery in share.deliveries:
             delivery.endpoint = share.endpoint
-        started = leases.start(share.deliveries, using="default")
-        outcomes = [Outcome(prepare(delivery, share.endpoint), OK) for delivery in started]
+        started = start.start(share.deliveries, using="default")
+        outcomes = [outcome_of(prepare(delivery, share.endpoint), OK) for delivery in started]
         began = time.perf_counter()
-        settle(outcomes, using="default", dice=random.random, worker=worker.name, finished_with=[endpoint.pk])
+        settle(outcomes, using="default", random=random.random, worker=worker.name, drained=[endpoint.pk])
         settling += time.perf_counter() - began
     _check_all_succeeded(ids)
     return Rates(len(ids) / claiming, len(ids) / settling)
@@ -109,7 +110,7 @@ def _per_second(delivery_ids: list[int], batch: int, change: str, *parameters: A
     sql = f"UPDATE {table} SET {change} WHERE id IN ({', '.join(['%s'] * batch)})"  # noqa: S608  (our own words)
     began = time.perf_counter()
     with connection.cursor() as cursor:
-        for some in chunks(delivery_ids, batch):
+        for some in batched(delivery_ids, batch):
             cursor.execute(sql, [*parameters, *some])
     return len(delivery_ids) / (time.perf_counter() - began)
 

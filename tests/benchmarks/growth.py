@@ -15,9 +15,10 @@ from django.db import connection
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from live_push.convergence import convergence
+from live_push.figures.convergence import convergence
 from live_push.models import ClientEndpoint
-from live_push.outbox.claim import Worker, claim
+from live_push.outbox.claim import claim
+from live_push.outbox.claim_request import ClaimRequest
 from tests.support import statements
 
 from . import long_log, world
@@ -109,7 +110,7 @@ def actions() -> dict[str, Callable[[], object]]:
 
 def _claim() -> None:
     with world.rolled_back():
-        if not any(share.deliveries for share in claim(Worker(name="benchmark", window=64), using="default")):
+        if not any(share.deliveries for share in claim(ClaimRequest(name="benchmark", window=64), using="default")):
             raise AssertionError("Nothing was claimed.")
 
 

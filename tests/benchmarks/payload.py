@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from live_push.contract import payload, sample
+from live_push.contract import encoding, payload, sample
 from live_push.outbox import snapshots
 
 from . import world
@@ -26,11 +26,11 @@ def measure(bench: Bench) -> Iterator[Row]:
     rows = [{**sample.ROW, "id": member, "push_sequence": 1} for member in range(1, number + 1)]
     serializer = payload.ProfilePayload()
     makers: dict[str, Callable[[Values], Any]] = {
-        "snapshot and bytes": lambda row: payload.encode(serializer.snapshot(row)),
+        "snapshot and bytes": lambda row: encoding.encode(serializer.snapshot(row)),
         "bare dict and json.dumps": lambda row: json.dumps(bare_dict(row)).encode(),
         "snapshot": serializer.snapshot,
         "bare dict": bare_dict,
-        "as recorded: snapshot, bytes and digest": lambda row: snapshots.build(row, using="default"),
+        "as recorded: snapshot, bytes and digest": lambda row: snapshots.build_snapshot(row, using="default"),
     }
     _check_same(makers, rows)
     values = alternate({name: partial(_microseconds, make, rows) for name, make in makers.items()}, bench.rounds)
@@ -67,9 +67,9 @@ def _queries(ids: list[int], rounds: int) -> Row:
 
 def _statements(ids: list[int]) -> float:
     with CaptureQueriesContext(connection) as reading:
-        rows = snapshots.read(ids, using="default")
+        rows = snapshots.read_rows(ids, using="default")
     with CaptureQueriesContext(connection) as building:
-        built = [snapshots.build(rows[pk], using="default") for pk in ids]
+        built = [snapshots.build_snapshot(rows[pk], using="default") for pk in ids]
     if len(building) or not all(snapshot.payload for snapshot in built):
         raise AssertionError(f"{len(ids)} payloads took {len(building)} queries, or some were not built.")
     return len(reading)

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from live_push.certificate_authority import CertificateAuthority
-
 NAME = f"live_push_benchmark_{os.getpid()}"
 SERVERS = {
     "postgresql": os.environ.get("BENCHMARK_POSTGRESQL", "postgres://postgres@127.0.0.1:5432"),
@@ -24,9 +22,6 @@ def place(database: str, live_push: dict[str, Any] | None = None) -> Iterator[No
     """Django set up on an empty database of that kind, for this process and those it starts."""
     with tempfile.TemporaryDirectory(prefix="live_push_benchmark_") as name:
         folder = Path(name)
-        authority = CertificateAuthority()
-        (folder / "authority.pem").write_bytes(authority.pem)
-        (folder / "server.pem").write_bytes(authority.issue(["127.0.0.1", "localhost"]))
         given = {
             "database_url": f"sqlite:///{folder / 'db.sqlite3'}"
             if database == "sqlite"
@@ -50,6 +45,11 @@ def place(database: str, live_push: dict[str, Any] | None = None) -> Iterator[No
             from django.core.management import call_command
             from django.db import connections
 
+            from live_push.testing.certificate_authority import CertificateAuthority
+
+            authority = CertificateAuthority()
+            (folder / "authority.pem").write_bytes(authority.pem)
+            (folder / "server.pem").write_bytes(authority.issue(["127.0.0.1", "localhost"]))
             call_command("migrate", run_syncdb=True, verbosity=0)
             yield
             connections.close_all()

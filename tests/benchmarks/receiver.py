@@ -1,7 +1,9 @@
 """The client's side: an https server in a process of its own, which counts what it gets.
 
-Started with a certificate, it prints its port, and obeys lines on its standard input: ``count``, ``take`` (prints what
-was received, and forgets it) and ``delay MILLISECONDS``. What comes to a path that ends in ``/never`` gets no answer.
+Started with a certificate, it prints its port, and obeys lines on its standard input: ``arrived`` (prints how many
+requests came, answered or not), ``count``, ``take`` (prints what was answered, and forgets it) and
+``delay MILLISECONDS``. What comes to a path that ends in ``/never`` gets no answer, and to one that ends in ``/id`` an
+id of the client's own for the member.
 """
 
 from __future__ import annotations
@@ -9,16 +11,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from live_push.certificate_authority import server_context
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -29,6 +29,7 @@ MEMBER = re.compile(rb'\\?"id\\?": ?(\d+)')
 
 class Connection(asyncio.Protocol):
     received: list[tuple[bytes, bytes, float]] = []
+    arrived = 0
     delay_seconds = 0.0
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class Connection(asyncio.Protocol):
             if len(self.buffer) < whole:
                 return
             head, body, self.buffer = self.buffer[:end], self.buffer[end + 4 : whole], self.buffer[whole:]
+            Connection.arrived += 1
             if head.split(b" ", 2)[1].endswith(b"/never"):
                 continue
             if self.delay_seconds:
@@ -53,14 +55,22 @@ class Connection(asyncio.Protocol):
                 self.answer(head, body)
 
     def answer(self, head: bytes, body: bytes) -> None:
-        self.transport.write(ANSWER)
+        self.transport.write(answer_with_id(body) if head.split(b" ", 2)[1].endswith(b"/id") else ANSWER)
         self.received.append((head, body, time.monotonic()))
+
+
+def answer_with_id(body: bytes) -> bytes:
+    member = MEMBER.search(body)
+    told = b'{"third_party_id": "T-%s"}' % (member[1] if member else b"")
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(told), told)
 
 
 def obey(line: str) -> None:
     word, _, argument = line.strip().partition(" ")
     if word == "count":
         print(len(Connection.received), flush=True)  # noqa: T201
+    elif word == "arrived":
+        print(Connection.arrived, flush=True)  # noqa: T201
     elif word == "delay":
         Connection.delay_seconds = float(argument) / 1000
         print("ok", flush=True)  # noqa: T201
@@ -81,7 +91,9 @@ def _told(head: bytes, body: bytes, at: float) -> tuple[str, str, int, int, floa
 
 
 async def serve(certificate: str) -> None:
-    context = server_context(Path(certificate).read_bytes())
+    # Without Django: live_push.testing needs it, and this process does not.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", 0, ssl=context, backlog=1000)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201

@@ -9,11 +9,11 @@ from functools import partial
 
 from django.db import connection, transaction
 
-from live_push.chunks import chunks
 from live_push.models import Push, Tier, TierEvent, TierMembership
 from live_push.models.clock import db_now
 from live_push.outbox import record
-from live_push.tiers.batches import MEMBERS_PER_BATCH
+from live_push.rules.batched import batched
+from live_push.tiers.clock import MEMBERS_PER_BATCH
 from tests.factories import TierProgramFactory
 
 from . import world
@@ -77,7 +77,7 @@ def recorded_a_second(ids: list[int]) -> float:
     """Members a second whose pushes alone are recorded, with their bodies, in transactions of as many."""
     world.empty_outbox()
     began = time.perf_counter()
-    for some in chunks(ids, MEMBERS_PER_BATCH):
+    for some in batched(ids, MEMBERS_PER_BATCH):
         with transaction.atomic():
             record.record(some, "tier", using="default")
     return len(ids) / (time.perf_counter() - began)

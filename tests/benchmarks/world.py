@@ -15,7 +15,6 @@ from pathlib import Path
 
 from django.db import connection, transaction
 
-from live_push.chunks import chunks
 from live_push.models import (
     Attempt,
     ClientEndpoint,
@@ -28,12 +27,13 @@ from live_push.models import (
 )
 from live_push.models.clock import db_now
 from live_push.outbox import record
+from live_push.rules.batched import batched
 from tests.factories import ClientEndpointFactory, GoldenProfileFactory
 from tests.support import multiply_profiles
 
 from .receiver import Receiver, receiving
 
-FAST = "live_push.delivery.aiohttp_transport.AiohttpTransport"
+FAST = "live_push.delivery.fast.FastTransport"
 """The transport that is an extra."""
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def empty_outbox() -> None:
 def fill_outbox(ids: list[int]) -> None:
     """One push with its body for each member and endpoint; due in a day, so that :func:`go` is the start."""
     with transaction.atomic():
-        for some in chunks(ids, 1000):
+        for some in batched(ids, 1000):
             record.record(some, "updated", using="default")
         Delivery.objects.update(next_attempt_at=db_now("default") + timedelta(days=1))
     if connection.vendor == "postgresql":
@@ -114,6 +114,14 @@ def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[by
             except subprocess.TimeoutExpired:
                 os.killpg(started.pid, signal.SIGKILL)
                 started.wait()
+
+
+def threads_for(in_flight: int) -> int:
+    """Return the smallest ``--threads`` with which a worker keeps this number of requests to one endpoint in flight.
+
+    A worker keeps a quarter of its threads for endpoints that have nothing in flight.
+    """
+    return in_flight * 4 // 3
 
 
 def told(**live_push: object) -> dict[str, str]:

@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.test import override_settings
 
-from live_push.https_server import EndpointServer
+from live_push.testing.https_server import EndpointServer
 from tests.conftest import need
 
 HOW_TO_GET_IT = "No Chromium here. Get it: apt-get install chromium, and pip install 'live-push[browser]'."

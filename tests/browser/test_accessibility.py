@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from live_push.https_server import EndpointServer
 from live_push.models import ClientEndpoint, Delivery
+from live_push.testing.https_server import EndpointServer
 from tests.admin.conftest import world as world
 from tests.admin.pages import all_pages, url
 from tests.conftest import need
@@ -87,7 +87,7 @@ def reached_by_pressing(operator: Operator) -> Iterator[str]:
 
     waiting = Delivery.objects.filter(status="pending").latest("pk")
     operator.open(url("delivery_change", waiting.pk))
-    operator.press("Cancel what waits")
+    operator.press("Cancel: do not send")
     operator.sees("Cancel 1 delivery")
     yield "a cancelling to confirm"
     for action, button in (("redeliver", "Redeliver"), ("resend", "Resend"), ("erase_content", "Erase the content of")):
@@ -98,7 +98,7 @@ def reached_by_pressing(operator: Operator) -> Iterator[str]:
         operator.sees("What will happen", f"{button} ")
         yield f"a bulk to confirm: {action}"
 
-    for action, seen in (("resend", "form.lp-form button.lp-once"), ("delete_selected", ".delete-confirmation")):
+    for action, seen in (("resend", "form.lp-form button.lp-submit-once"), ("delete_selected", ".delete-confirmation")):
         operator.open(url("userprofile_changelist"))
         page.locator("#action-toggle").check()
         page.locator("select[name=action]").select_option(value=action)
@@ -107,6 +107,16 @@ def reached_by_pressing(operator: Operator) -> Iterator[str]:
         yield f"some members to confirm: {action}"
 
 
+def test_the_pages_of_every_day_have_no_violation(hire: Hire) -> None:
+    source = axe_source()
+    operator = hire(NARROW)
+    operator.page.add_init_script(source)
+    for name in ("overview", "an endpoint", "deliveries", "a member"):
+        operator.open(all_pages()[name])
+        assert violations(operator, colours_only=False) == [], name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("viewport", "dark", "language"),
     [

@@ -8,10 +8,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 
-from live_push.engines.base import run_once
-from live_push.https_server import EndpointServer
+from live_push.engines.run import run_once
 from live_push.models import ClientEndpoint, Delivery, EndpointHour
 from live_push.models.clock import db_now
+from live_push.testing.https_server import EndpointServer
 from tests.admin.pages import all_pages, url
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
 
@@ -20,7 +20,7 @@ from .conftest import NARROW, Hire, Operator
 
 def work() -> None:
     """What a worker does: deliver all that is due."""
-    run_once("default", threads=1, dice=lambda: 0.0)
+    run_once("default", threads=1, random=lambda: 0.0)
 
 
 def set_up_endpoint(operator: Operator, server: EndpointServer) -> None:
@@ -74,7 +74,7 @@ def test_an_endpoint_is_set_up_tested_broken_understood_repaired_and_caught_up(
     # The operator follows the cause to the delivery and reads what happened.
     operator.page.get_by_role("link", name="server_error").click()
     operator.page.locator("#result_list .field-event a").first.click()
-    operator.sees("pending, retried", "status 500", "must look into its log", "disk full", "Vienna", "Graz")
+    operator.sees("pending, retried", "status 500", "Ask the client to check its logs", "disk full", "Vienna", "Graz")
     operator.take_picture("delivery")
 
     # The endpoint is paused while the client repairs; meanwhile another member moves.
@@ -120,7 +120,7 @@ def test_an_endpoint_is_set_up_tested_broken_understood_repaired_and_caught_up(
     operator.sees("confirmed")
     operator.take_picture("member")
     operator.press("Resend current profile")
-    operator.sees("Saving the profile is pushed by itself.", "Acme")
+    operator.sees("that sends it automatically.", "Acme")
     operator.press("Resend current profile")
     operator.sees("1 delivery was recorded.")
     work()
@@ -236,7 +236,7 @@ def test_the_keyboard_is_enough(hire: Hire, client_server: EndpointServer) -> No
     work()
     delivery = Delivery.objects.get()
     operator.open(url("delivery_changelist"))
-    press(f"{str(delivery.push.event_id)[:8]}{endpoint.name}")
+    press(f"{delivery.push.short_id}{endpoint.name}")
     operator.sees("What happened")
     page.wait_for_url("**/change/")
     press("Redeliver: the same event again")
@@ -294,7 +294,7 @@ def test_a_new_signing_secret_is_copied_from_the_one_page_that_shows_it(
     copied = operator.page.evaluate("navigator.clipboard.readText()")
     assert copied == ClientEndpoint.objects.get().reveal("signing_secret")
     operator.open(url("clientendpoint_signing", ClientEndpoint.objects.get().pk))
-    operator.sees("The secret itself is not shown again")
+    operator.sees("The secret can't be shown again")
     operator.sees_no(copied)
 
 

@@ -14,6 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 
 def main() -> int:
     """Run once and print the figures; 1 where the promise was not kept."""
+    from . import standstill
     from .run import Plan, report, run
 
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -32,6 +33,22 @@ def main() -> int:
     parser.add_argument("--broker", default="redis://127.0.0.1:6379/5", help="For Celery (default: %(default)s).")
     parser.add_argument("--disturb", default="", help="A command run three times, such as a restart of the database.")
     parser.add_argument("--fast", action="store_true", help="Send with the transport of the extra 'fast'.")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--pause-database",
+        action="store_const",
+        const="pause-database",
+        dest="mode",
+        help="Trials of another kind: hold the database's answer to the start of attempts (PostgreSQL, MariaDB).",
+    )
+    mode.add_argument(
+        "--stop-workers",
+        action="store_const",
+        const="stop-workers",
+        dest="mode",
+        help="Trials of another kind: stop a worker in the middle of its TLS handshakes.",
+    )
+    parser.add_argument("--trials", type=int, default=1, help="How many trials of the other kinds (default: 1).")
     options = parser.parse_args()
     engines = tuple(options.engine or ["worker"])
     plan = Plan(
@@ -44,11 +61,16 @@ def main() -> int:
         engines=engines,
         broker=options.broker if "celery" in engines else "",
         disturb=options.disturb,
-        transport="aiohttp_transport.AiohttpTransport" if options.fast else Plan.transport,
+        transport="fast.FastTransport" if options.fast else Plan.transport,
     )
     runner = DiscoverRunner(verbosity=0, interactive=False)
     databases = runner.setup_databases()
     try:
+        if options.mode:
+            transport = f"live_push.delivery.{plan.transport}"
+            trials = standstill.run(options.mode, transport, trials=options.trials, seed=options.seed)
+            standstill.report(options.mode, transport, trials)
+            return 0 if all(trial.is_kept for trial in trials) else 1
         figures = run(plan)
     finally:
         runner.teardown_databases(databases)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from .receiver import Accepted
@@ -10,9 +10,18 @@ from .receiver import Accepted
 
 @dataclass(frozen=True)
 class Verdict:
-    """``missing``: pairs whose last accepted state is not the profile's; ``older_after_newer``: accepted out of order;
-    ``duplicates``: the same event accepted again, which a killed worker may cause; ``foreign_duplicates``: one sequence
-    under two event ids, which nothing may cause.
+    """What the record says about the promise.
+
+    ``missing``
+        Pairs whose newest accepted state is not the profile's.
+    ``unequal``
+        Pairs whose last accepted state is not the profile's.
+    ``older_after_newer``
+        Accepted out of order.
+    ``duplicates``
+        The same event accepted again, which a killed worker may cause.
+    ``foreign_duplicates``
+        One sequence under two event ids, which nothing may cause.
     """
 
     accepted: int
@@ -20,6 +29,7 @@ class Verdict:
     older_after_newer: int
     duplicates: int
     foreign_duplicates: int
+    unequal: int
 
     @property
     def is_kept(self) -> bool:
@@ -27,14 +37,16 @@ class Verdict:
         return self.missing == self.older_after_newer == self.foreign_duplicates == 0
 
 
-def judge(record: Iterable[Accepted], states: Mapping[int, str], endpoints: Iterable[str]) -> Verdict:
+def judge(record: Iterable[Accepted], states: Mapping[int, str], endpoints: Collection[str]) -> Verdict:
     """Compare the order of the answers, and the last state accepted for each pair, with the profiles' states."""
+    last: dict[tuple[str, int], str] = {}
     newest: dict[tuple[str, int], Accepted] = {}
     seen: dict[tuple[str, int, int], str] = {}
     accepted = older = duplicates = foreign = 0
     for item in record:
         accepted += 1
         pair = (item.endpoint, item.profile_id)
+        last[pair] = item.state
         known = seen.setdefault((*pair, item.sequence), item.event_id)
         if known != item.event_id:
             foreign += 1
@@ -51,4 +63,7 @@ def judge(record: Iterable[Accepted], states: Mapping[int, str], endpoints: Iter
         for profile_id, state in states.items()
         if (endpoint, profile_id) not in newest or newest[endpoint, profile_id].state != state
     )
-    return Verdict(accepted, missing, older, duplicates, foreign)
+    unequal = sum(
+        last.get((endpoint, profile_id)) != state for endpoint in endpoints for profile_id, state in states.items()
+    )
+    return Verdict(accepted, missing, older, duplicates, foreign, unequal)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from random import Random
 
-from live_push.https_server import EndpointServer, Exchange
+from live_push.testing.https_server import EndpointServer, Exchange
 
 MOODS = ("well", "failing", "stalling", "resetting")
 
@@ -33,16 +33,16 @@ class MoodyReceiver:
         self.accepted: list[Accepted] = []
         self.answers: Counter[str] = Counter()
         self.mood = "well"
-        self._dice = random.Random(seed)
+        self._random = Random(seed)
         self._lock = threading.Lock()
         self._never = threading.Event()
 
     def _behave(self, exchange: Exchange) -> None:
         with self._lock:
-            mood = "well" if self.mood == "well" or self._dice.random() < 0.5 else self.mood
+            mood = "well" if self.mood == "well" or self._random.random() < 0.5 else self.mood
             self.answers[mood] += 1
         if mood == "failing":
-            exchange.respond(self._dice.choice([500, 503, 429, 404]))
+            exchange.respond(self._random.choice([500, 503, 429, 404]))
         elif mood == "stalling":
             # Longer than the sender waits; what was not answered was not accepted.
             exchange.wait(self._never, seconds=3)

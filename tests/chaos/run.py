@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from django.db import connection
@@ -69,7 +69,7 @@ class Figures:
 def run(plan: Plan) -> Figures:
     """Run on the default database, which must be a test database with its tables, and nobody else's."""
     began = time.monotonic()
-    dice = random.Random(plan.seed)
+    random = Random(plan.seed)
     receiver = MoodyReceiver(plan.seed)
     with receiver.server as server:
         names = [f"/{ordering}" for ordering in ORDERINGS]
@@ -89,10 +89,10 @@ def run(plan: Plan) -> Figures:
             house.begin(ids)
             while house.is_writing() or house.kills < plan.kills:
                 house.disturb_now_and_then()
-                receiver.mood = dice.choice(MOODS)
-                time.sleep(dice.uniform(0.2, 0.8))
+                receiver.mood = random.choice(MOODS)
+                time.sleep(random.uniform(0.2, 0.8))
                 if house.kills < plan.kills:
-                    house.kill_one(dice)
+                    house.kill_one(random)
             receiver.mood = "well"
             terminal = _wait_until_quiet()
         finally:
@@ -183,9 +183,9 @@ class _House:
             raise RuntimeError("A writer failed: a save must never fail for the sake of a push.")
         return None in codes
 
-    def kill_one(self, dice: random.Random) -> None:
+    def kill_one(self, random: Random) -> None:
         """Kill a worker in the middle of whatever it does, and start its successor."""
-        number = dice.randrange(len(self._workers))
+        number = random.randrange(len(self._workers))
         _kill(self._workers[number])
         self.kills += 1
         self._workers[number] = self._start_worker()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
+from random import Random
 
 import django
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -13,11 +13,11 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 def write(first: int, last: int, updates: int, seed: int) -> None:
     """Save random profiles of this range, singly, in bulk, and in transactions that are rolled back."""
 
-    dice = random.Random(seed)
+    random = Random(seed)
     for number in range(updates):
-        profile_id = dice.randint(first, last)
+        profile_id = random.randint(first, last)
         try:
-            _write_one(profile_id, f"{seed}-{number}", dice.random())
+            _write_one(profile_id, f"{seed}-{number}", random.random())
         except (OperationalError, InterfaceError):
             if "--patient" not in sys.argv:
                 raise

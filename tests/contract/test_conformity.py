@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from live_push.contract.payload import ProfilePayload, check
+from live_push.contract.conformity import check_snapshot
+from live_push.contract.payload import ProfilePayload
 from live_push.exceptions import PayloadError
 
 from . import members, mutants
@@ -14,7 +15,7 @@ from . import members, mutants
 
 def is_kept_by(snapshot: Any) -> bool:
     try:
-        check(snapshot)
+        check_snapshot(snapshot)
     except PayloadError:
         return False
     return True
@@ -27,7 +28,7 @@ def edited(member: dict[str, Any] = members.FULL, *, tier: dict[str, Any] | None
 
 @pytest.mark.parametrize("member", members.MEMBERS.values(), ids=members.MEMBERS)
 def test_our_own_snapshots_keep_the_contract(member: dict[str, Any]) -> None:
-    check(ProfilePayload().snapshot(member))
+    check_snapshot(ProfilePayload().snapshot(member))
 
 
 @pytest.mark.parametrize("member", members.MEMBERS.values(), ids=members.MEMBERS)
@@ -75,10 +76,10 @@ def test_no_mutant_keeps_the_contract(member: dict[str, Any]) -> None:
 )
 def test_a_snapshot_that_breaks_the_contract_is_refused_with_a_sentence(snapshot: Any, sentence: str) -> None:
     with pytest.raises(PayloadError, match=sentence.replace(".", r"\.")):
-        check(snapshot)
+        check_snapshot(snapshot)
 
 
 def test_a_refusal_never_shows_the_value() -> None:
     with pytest.raises(PayloadError) as caught:
-        check(edited(isActive="Jane Doe"))
+        check_snapshot(edited(isActive="Jane Doe"))
     assert "Jane" not in str(caught.value)

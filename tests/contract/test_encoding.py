@@ -8,17 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from live_push.contract.payload import (
-    PayloadOptions,
-    ProfilePayload,
-    body_of,
-    check_withheld,
-    digest,
-    encode,
-    load,
-    store,
-    tier_event,
-)
+from live_push.contract.encoding import dump, encode, encode_stored, load, snapshot_digest
+from live_push.contract.options import PayloadOptions, check_withheld
+from live_push.contract.payload import ProfilePayload
+from live_push.contract.tier_info import tier_event
 from live_push.exceptions import PayloadError
 
 from . import members
@@ -89,9 +82,9 @@ def test_withheld_fields_are_null_and_the_rest_stays() -> None:
 
 
 def test_options_leave_the_snapshot_as_it_was() -> None:
-    before = store(TOP_TIER)
+    before = dump(TOP_TIER)
     encode(TOP_TIER, members.OPTIONS["all options"])
-    assert store(TOP_TIER) == before
+    assert dump(TOP_TIER) == before
 
 
 @pytest.mark.parametrize(
@@ -99,11 +92,11 @@ def test_options_leave_the_snapshot_as_it_was() -> None:
     [
         pytest.param(["id"], "id can't be withheld", id="the id"),
         pytest.param(["tierInfo"], "tierInfo can't be withheld", id="the tier block"),
-        pytest.param(["email_address"], "'email_address' is no top-level key", id="an attribute instead of a key"),
-        pytest.param(["nextLevel"], "'nextLevel' is no top-level key", id="a key further down"),
-        pytest.param(["emailAddress", ""], "'' is no top-level key", id="the second is wrong"),
-        pytest.param([["emailAddress"]], "is no top-level key", id="a list in the list"),
-        pytest.param([None], "None is no top-level key", id="null in the list"),
+        pytest.param(["email_address"], "'email_address' is not a top-level key", id="an attribute instead of a key"),
+        pytest.param(["nextLevel"], "'nextLevel' is not a top-level key", id="a key further down"),
+        pytest.param(["emailAddress", ""], "'' is not a top-level key", id="the second is wrong"),
+        pytest.param([["emailAddress"]], "is not a top-level key", id="a list in the list"),
+        pytest.param([None], "None is not a top-level key", id="null in the list"),
         pytest.param("emailAddress", "must be a list", id="text instead of a list"),
         pytest.param(None, "must be a list", id="no list"),
     ],
@@ -126,10 +119,10 @@ def test_every_other_key_may_be_withheld() -> None:
 @given(members.rows())
 def test_what_is_stored_is_read_back_in_the_same_order(row: dict[str, Any]) -> None:
     snapshot = ProfilePayload().snapshot(row)
-    read = load(store(snapshot))
+    read = load(dump(snapshot))
     assert read == snapshot
-    assert store(read) == store(snapshot)
-    assert encode(load(memoryview(store(snapshot)))) == encode(snapshot)
+    assert dump(read) == dump(snapshot)
+    assert encode(load(memoryview(dump(snapshot)))) == encode(snapshot)
 
 
 OPTIONS = [
@@ -148,7 +141,7 @@ def test_the_body_of_a_stored_snapshot_is_that_of_the_snapshot(
     options: PayloadOptions, custom: Any, verified: int | None
 ) -> None:
     snapshot = {**FULL, "customData": custom, "dateMobileVerified": verified}
-    assert body_of(store(snapshot), options) == encode(snapshot, options)
+    assert encode_stored(dump(snapshot), options) == encode(snapshot, options)
 
 
 @settings(max_examples=100, deadline=None)
@@ -156,12 +149,12 @@ def test_the_body_of_a_stored_snapshot_is_that_of_the_snapshot(
 def test_so_is_that_of_any_member(row: dict[str, Any]) -> None:
     snapshot = ProfilePayload().snapshot(row)
     for options in OPTIONS:
-        assert body_of(memoryview(store(snapshot)), options) == encode(snapshot, options)
+        assert encode_stored(memoryview(dump(snapshot)), options) == encode(snapshot, options)
 
 
 def test_where_nothing_is_to_change_the_stored_bytes_are_sent() -> None:
-    stored = store({**FULL, "dateMobileVerified": None})
-    assert body_of(stored) is stored
+    stored = dump({**FULL, "dateMobileVerified": None})
+    assert encode_stored(stored) is stored
 
 
 @pytest.mark.parametrize("stored", [b"", b"{", b"[]", b"null", b"\xff", b'{"a":'], ids=repr)
@@ -182,7 +175,7 @@ def test_a_damaged_stored_snapshot_is_refused(stored: bytes) -> None:
     ],
 )
 def test_what_json_cannot_carry_is_refused(changes: dict[str, Any], sentence: str) -> None:
-    for write in (encode, store, digest):
+    for write in (encode, dump, snapshot_digest):
         with pytest.raises(PayloadError, match=sentence) as caught:
             write({**FULL, **changes})
         assert caught.value.__suppress_context__
@@ -191,37 +184,37 @@ def test_what_json_cannot_carry_is_refused(changes: dict[str, Any], sentence: st
 def test_a_digest_does_not_depend_on_the_order_of_custom_data() -> None:
     there = {**FULL, "customData": {"a": 1, "b": 2}}
     back = {**FULL, "customData": {"b": 2, "a": 1}}
-    assert store(there) != store(back)
-    assert digest(there) == digest(back)
+    assert dump(there) != dump(back)
+    assert snapshot_digest(there) == snapshot_digest(back)
 
 
 def test_a_digest_is_sixty_four_hexadecimal_digits() -> None:
-    assert len(digest(FULL)) == 64
-    assert int(digest(FULL), 16) >= 0
+    assert len(snapshot_digest(FULL)) == 64
+    assert int(snapshot_digest(FULL), 16) >= 0
 
 
 def test_days_left_do_not_count_in_a_digest() -> None:
     later = {**FULL, "tierInfo": {**FULL["tierInfo"], "daysUntilResetDate": 3, "daysUntilExpirationDate": 4}}
-    assert digest(later) == digest(FULL)
+    assert snapshot_digest(later) == snapshot_digest(FULL)
 
 
 @pytest.mark.parametrize("key", [key for key in FULL if key not in ("tierInfo", "thirdPartyId")])
 def test_every_other_member_counts_in_a_digest(key: str) -> None:
     for ignore in (False, True):
-        assert digest({**FULL, key: "changed"}, ignore_third_party_id=ignore) != digest(
+        assert snapshot_digest({**FULL, key: "changed"}, ignore_third_party_id=ignore) != snapshot_digest(
             FULL, ignore_third_party_id=ignore
         )
 
 
 @pytest.mark.parametrize("key", [key for key in FULL["tierInfo"] if not key.startswith("daysUntil")])
 def test_every_other_tier_member_counts_in_a_digest(key: str) -> None:
-    assert digest({**FULL, "tierInfo": {**FULL["tierInfo"], key: "changed"}}) != digest(FULL)
+    assert snapshot_digest({**FULL, "tierInfo": {**FULL["tierInfo"], key: "changed"}}) != snapshot_digest(FULL)
 
 
 def test_the_third_party_id_counts_unless_the_endpoint_gave_it() -> None:
     captured = {**FULL, "thirdPartyId": "CRM-1"}
-    assert digest(captured) != digest(FULL)
-    assert digest(captured, ignore_third_party_id=True) == digest(FULL, ignore_third_party_id=True)
+    assert snapshot_digest(captured) != snapshot_digest(FULL)
+    assert snapshot_digest(captured, ignore_third_party_id=True) == snapshot_digest(FULL, ignore_third_party_id=True)
 
 
 def test_a_snapshot_tells_its_tier_event() -> None:

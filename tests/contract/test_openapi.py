@@ -11,7 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 import live_push
 from live_push.contract import headers
-from live_push.contract.payload import PayloadOptions
+from live_push.contract.options import PayloadOptions
 from live_push.contract.schema import body_schema, openapi
 
 from . import members
@@ -40,7 +40,7 @@ def test_it_carries_the_endpoints_own_schema_and_a_sample_that_keeps_it(options:
 
 
 def test_it_names_every_header_that_a_request_may_carry_of_its_own() -> None:
-    request = headers.build(
+    request = headers.build_headers(
         event_id="evt",
         sequence=7,
         attempt_number=1,
@@ -60,7 +60,7 @@ def test_it_names_every_header_that_a_request_may_carry_of_its_own() -> None:
 
 
 def test_required_headers_are_those_of_the_barest_request() -> None:
-    request = headers.build(
+    request = headers.build_headers(
         event_id="evt",
         sequence=None,
         attempt_number=1,

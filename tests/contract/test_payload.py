@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from live_push.contract.conformity import check_snapshot
+from live_push.contract.encoding import encode
 from live_push.contract.fields import BODY, TIER_INFO
-from live_push.contract.payload import ProfilePayload, check, check_custom_data, encode
+from live_push.contract.payload import ProfilePayload
 from live_push.contract.sample import ROW
 from live_push.exceptions import PayloadError
 
@@ -39,7 +41,7 @@ def test_the_published_member_becomes_the_golden_sample_byte_for_byte() -> None:
 @settings(max_examples=100, deadline=None)
 @given(members.rows())
 def test_the_snapshot_of_any_row_keeps_the_contract(row: dict[str, Any]) -> None:
-    check(ProfilePayload().snapshot(row))
+    check_snapshot(ProfilePayload().snapshot(row))
 
 
 def test_the_row_is_left_as_it_was() -> None:
@@ -109,8 +111,8 @@ def test_a_value_takes_its_form_on_the_wire(attribute: str, value: Any, key: str
         pytest.param("third_party_id", 5, "thirdPartyId", id="a number for the id"),
         pytest.param("id", None, "id", id="no id"),
         pytest.param("id", "5", "id", id="text for a number"),
-        pytest.param("total_points", True, "totalPoints", id="a boolean is no number"),
-        pytest.param("total_points", 1.0, "totalPoints", id="a float is no whole number"),
+        pytest.param("total_points", True, "totalPoints", id="a boolean is not a number"),
+        pytest.param("total_points", 1.0, "totalPoints", id="a float is not a whole number"),
         pytest.param("total_points", 2**63, "totalPoints", id="one too large"),
         pytest.param("total_points", -(2**63) - 1, "totalPoints", id="one too small"),
         pytest.param("total_points", None, "totalPoints", id="null for a count"),
@@ -120,12 +122,12 @@ def test_a_value_takes_its_form_on_the_wire(attribute: str, value: Any, key: str
         pytest.param("sign_up_channel_id", "٢", "signUpChannelId", id="digits of another script"),
         pytest.param("sign_up_channel_id", "9" * 5000, "signUpChannelId", id="thousands of digits"),
         pytest.param("sign_up_channel_id", "9223372036854775808", "signUpChannelId", id="a text one too large"),
-        pytest.param("is_active", 1, "isActive", id="a number is no flag"),
+        pytest.param("is_active", 1, "isActive", id="a number is not a flag"),
         pytest.param("is_active", None, "isActive", id="null for a flag"),
-        pytest.param("activity_stream_opt_in", "1", "activityStreamOptIn", id="text is no flag"),
+        pytest.param("activity_stream_opt_in", "1", "activityStreamOptIn", id="text is not a flag"),
         pytest.param("date_created", datetime(2026, 1, 1), "dateCreated", id="a date without a zone"),  # noqa: DTZ001
-        pytest.param("date_created", date(2026, 1, 1), "dateCreated", id="a day is no datetime"),
-        pytest.param("date_created", 1767225600, "dateCreated", id="a number is no datetime"),
+        pytest.param("date_created", date(2026, 1, 1), "dateCreated", id="a day is not a datetime"),
+        pytest.param("date_created", 1767225600, "dateCreated", id="a number is not a datetime"),
         pytest.param("date_created", None, "dateCreated", id="null for a date that is always known"),
         pytest.param("custom_data", "{}", "customData", id="custom data as text"),
         pytest.param("custom_data", [], "customData", id="a list"),
@@ -167,17 +169,6 @@ def test_a_refusal_tells_the_type_and_never_the_value(attribute: str) -> None:
     sentence = refusal(**{attribute: {"a": ["Jane Doe, 12 Elm Street"]}})
     assert "Jane" not in sentence
     assert "found dict" in sentence or "found list" in sentence
-
-
-@pytest.mark.parametrize("value", [None, {}, {"a": "b"}, {"a": 1, "b": None}], ids=repr)
-def test_a_profile_may_carry_custom_data_of_scalars_or_none(value: Any) -> None:
-    check_custom_data(value)
-
-
-@pytest.mark.parametrize("value", [[], "{}", {"a": {}}, {"a": float("inf")}], ids=repr)
-def test_other_custom_data_is_refused_before_it_is_saved(value: Any) -> None:
-    with pytest.raises(PayloadError, match="customData"):
-        check_custom_data(value)
 
 
 @pytest.mark.parametrize("column", ["country", "tier_title", "tier_reset_date", "weekly_points_period", "now"])
@@ -331,6 +322,6 @@ def test_a_subclass_may_feed_a_key_from_elsewhere() -> None:
             return super().snapshot({**row, "sign_up_campaign": row["shop__name"]})
 
     body = FromTheShop().snapshot({**members.FULL, "shop__name": "Corner shop"})
-    check(body)
+    check_snapshot(body)
     assert body["signUpCampaign"] == "Corner shop"
     assert list(body) == [field.key for field in BODY]

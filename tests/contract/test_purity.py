@@ -21,7 +21,7 @@ def test_the_contract_works_without_django() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_no_file_reaches_for_the_clock_the_dice_or_the_network(name: str) -> None:
+def test_no_file_reaches_for_the_clock_randomness_or_the_network(name: str) -> None:
     tree = ast.parse((Path(contract.__file__).parent / f"{name}.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
-from live_push.contract.payload import PayloadOptions, ProfilePayload, encode
+from live_push.contract.encoding import encode
+from live_push.contract.options import PayloadOptions
+from live_push.contract.payload import ProfilePayload
 from live_push.contract.schema import body_schema, sample
 
 from . import members, mutants

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import sys
 import threading
@@ -12,18 +13,18 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from live_push.delivery.aiohttp_transport import AiohttpTransport
+from live_push.delivery.fast import FastTransport
 from live_push.delivery.request import Request, Transport
-from live_push.delivery.result import Result
 from live_push.delivery.transport import RequestsTransport
-from live_push.https_server import EndpointServer
+from live_push.rules.result import Result
+from live_push.testing.https_server import EndpointServer
 from tests.faults import TcpServer, tcp_server
 
 # Linux answers on all of 127.0.0.0/8. What a test lets through plays the internet; the rest plays our own network.
 OUTSIDE = "127.0.0.2"
 INSIDE = "127.0.0.1"
 
-KINDS = {"requests": RequestsTransport, "aiohttp": AiohttpTransport}
+KINDS = {"requests": RequestsTransport, "fast": FastTransport}
 """Our transports."""
 
 EACH_TRANSPORT = pytest.mark.parametrize("lab", KINDS, indirect=True)
@@ -78,6 +79,17 @@ class Dns:
         ]
 
 
+class OpenFirst(queue.LifoQueue[Any]):
+    """A pool that hands out open connections first, as if other threads brought theirs back all the time."""
+
+    def _get(self) -> Any:
+        opened = [connection for connection in self.queue if connection and connection.sock]
+        if not opened:
+            return self.queue.pop()
+        self.queue.remove(opened[-1])
+        return opened[-1]
+
+
 class Lab:
     """What a test of the transport works with; it cleans up after itself."""
 
@@ -114,9 +126,16 @@ class Lab:
         """A running server below TLS."""
         return self._stack.enter_context(tcp_server(serve, host=host, port=port))
 
-    def send(self, url: str, body: bytes = b"{}", headers: dict[str, str | bytes] | None = None) -> Result:
+    def send(
+        self,
+        url: str,
+        body: bytes = b"{}",
+        headers: dict[str, str | bytes] | None = None,
+        *,
+        not_after: float | None = None,
+    ) -> Result:
         """One attempt."""
-        return self.transport.send(Request(url, headers or {}, body))
+        return self.transport.send(Request(url, headers or {}, body, not_after=not_after))
 
     @property
     def adapter(self) -> Any:

@@ -10,27 +10,31 @@ import gzip
 import http.client
 import io
 import logging
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import aiohttp
-
-from live_push.certificate_authority import CertificateAuthority
-from live_push.delivery.result import Result
-from live_push.https_server import Answer, EndpointServer, Reset
+from live_push.rules.local_clock import local_now
+from live_push.rules.result import Result
+from live_push.testing.certificate_authority import CertificateAuthority, server_context
+from live_push.testing.https_server import Answer, Behaviour, EndpointServer, Exchange, Hold, Reset
 from tests import faults
-from tests.faults import Drip, Flood, Raw, sequence
+from tests.faults import Drip, Flood, Listening, Raw, sequence
 
 from .lab import INSIDE, OUTSIDE, Lab, dialled
 
 SECONDS = 0.3
+# A deadline for each: a busy machine may let the first pass before it has dialled, and then nothing was tried.
+LONGER_AND_LONGER = (SECONDS, 10 * SECONDS, 30 * SECONDS)
 # Later than a busy machine may be, sooner than a server that drips would stop.
 SOON = 1.8
 
 Oracle = Callable[[Lab], None]
+Pause = Literal["ready", "hungry"]
 ORACLES: list[Oracle] = []
 
 
@@ -61,7 +65,7 @@ def one_internal_answer_is_enough_to_refuse(lab: Lab) -> None:
 
 
 @oracle
-def the_judged_address_is_the_one_connected_to(lab: Lab) -> None:
+def the_checked_address_is_the_one_connected_to(lab: Lab) -> None:
     server = _outside(lab)
     victim = lab.tcp(port=server.port)
     # Rebinding: harmless for whoever looks first, internal for whoever looks again.
@@ -186,17 +190,6 @@ def instruments_add_nothing(lab: Lab) -> None:
         self.putheader(b"Baggage", b"sentry-public_key=hunter2")
 
     lab.monkeypatch.setattr(http.client.HTTPConnection, "putrequest", putrequest)
-    begin = aiohttp.ClientSession.__init__
-
-    async def add(session: Any, context: Any, request: Any) -> None:
-        request.headers["sentry-trace"] = "0123"
-
-    def init(self: Any, **options: Any) -> None:
-        trace = aiohttp.TraceConfig()
-        trace.on_request_start.append(add)
-        begin(self, **options, trace_configs=[trace])
-
-    lab.monkeypatch.setattr(aiohttp.ClientSession, "__init__", init)
     server = lab.server()
     assert lab.send(server.url, headers={"x-api-key": "k"}).status_code == 200
     assert set(server.received[0].headers) == {"host", "content-length", "accept-encoding", "x-api-key"}
@@ -235,22 +228,23 @@ def an_answer_is_read_up_to_its_limit(lab: Lab) -> None:
 @oracle
 def what_surrounds_the_body_is_read_up_to_its_limit(lab: Lab) -> None:
     server = lab.server()
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
-    server.script([Raw(head + b"x: y\r\n" * 100_000 + b"\r\n")])
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    # Chunks of one byte, each with an extension.
+    server.script([Raw(head + (b"1;" + b"e" * 10_000 + b"\r\nx\r\n") * 60 + b"0\r\n\r\n")])
     assert not lab.send(server.url).body_complete
 
 
 @oracle
 def headers_are_read_up_to_their_limit(lab: Lab) -> None:
     server = lab.server()
-    server.script([Raw(b"HTTP/1.1 200 OK\r\n" + (b"x: " + b"y" * 4000 + b"\r\n") * 90 + b"\r\n")])
+    server.script([Raw(b"HTTP/1.1 200 OK\r\n" + (b"x: " + b"y" * 4000 + b"\r\n") * 30 + b"\r\n")])
     assert lab.send(server.url).error_code == "protocol_error"
 
 
 @oracle
 def interim_answers_are_read_up_to_their_limit(lab: Lab) -> None:
     server = lab.server()
-    server.script([sequence(Raw(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50_000, "keep"), Answer(200))])
+    server.script([sequence(Raw(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5_000, "keep"), Answer(200))])
     assert lab.send(server.url).error_code == "protocol_error"
 
 
@@ -279,18 +273,128 @@ def a_hint_is_no_answer(lab: Lab) -> None:
 @oracle
 def a_push_is_sent_once(lab: Lab) -> None:
     server = lab.server()
-    server.script([200, Reset(), faults.hang_up])
-    assert [_code(lab.send(server.url)) for _ in range(3)] == [200, "reset", "reset"]
-    assert len(server.received) == 3
+    server.script([Reset(), faults.hang_up, 200, Raw(b"H")])
+    codes = [_code(lab.send(server.url)) for _ in range(4)]
+    assert codes == ["reset", "reset", 200, "protocol_error"]
+    assert len(server.received) == 4
+
+
+@oracle
+def a_stale_connection_costs_no_attempt(lab: Lab) -> None:
+    for behaviour in (Reset(), faults.hang_up):
+        server = lab.server()
+        server.script([200, behaviour])
+        assert [_code(lab.send(server.url)) for _ in range(2)] == [200, 200]
+        assert [received.connection for received in server.received] == [1, 1, 2]
+
+
+@oracle
+def a_new_connection_is_dialled_where_many_are_stale(lab: Lab) -> None:
+    server = lab.server()
+    hold = Hold()
+    server.behave(hold)
+    with ThreadPoolExecutor(4) as threads:
+        burst = [threads.submit(lab.send, server.url) for _ in range(4)]
+        server.wait_for(4)
+        hold.release()
+        assert [_code(one.result(10)) for one in burst] == [200] * 4
+    server.behave(_answer_once_on_each_connection(server))
+    assert _code(lab.send(server.url)) == 200
+
+
+@oracle
+def nothing_is_dialled_past_the_deadline(lab: Lab) -> None:
+    server = lab.server()
+    assert _code(lab.send(server.url, not_after=local_now() - 1)) == "too_late"
+    assert server.connections == 0
+
+
+@oracle
+def nothing_is_written_past_the_deadline(lab: Lab) -> None:
+    # Whatever holds the thread between the dial and the write: here, it is the handshake.
+    peer, result = _pass_the_deadline(lab, "ready")
+    assert (_code(result), result.request_written) == ("too_late", False)
+    assert peer.wait() == b""
+
+
+@oracle
+def the_last_bytes_are_not_written_past_the_deadline(lab: Lab) -> None:
+    # More than the buffers of two sockets hold.
+    body = b"x" * 24_000_000
+    peer, result = _pass_the_deadline(lab, "hungry", body)
+    assert (_code(result), result.request_written) == ("too_late", False)
+    assert len(peer.wait()) < len(body)
+
+
+@oracle
+def a_kept_connection_is_not_used_past_the_deadline(lab: Lab) -> None:
+    server = lab.server()
+    assert _code(lab.send(server.url, not_after=local_now() + 60)) == 200
+    assert _code(lab.send(server.url, not_after=local_now() - 1)) == "too_late"
+    assert (len(server.received), server.connections) == (1, 1)
+
+
+@oracle
+def no_second_connection_is_dialled_past_the_deadline(lab: Lab) -> None:
+    for seconds in LONGER_AND_LONGER:
+        server = lab.server()
+        assert _code(lab.send(server.url)) == 200
+        not_after = local_now() + seconds
+        server.script([_reset_after(not_after)])
+        result = lab.send(server.url, not_after=not_after)
+        if len(server.received) >= 2:
+            break
+    # The stale connection's server may have processed what it read.
+    assert (_code(result), result.request_written) == ("too_late", True)
+    assert (len(server.received), server.connections) == (2, 1)
+
+
+@oracle
+def many_header_lines_are_read(lab: Lab) -> None:
+    server = lab.server()
+    for count in (120, 4900):
+        head = b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * count + b"Retry-After: 7\r\nContent-Length: 3\r\n\r\n"
+        server.script([Raw(head + b"abc", "keep")])
+        result = lab.send(server.url)
+        assert (_code(result), result.body, result.body_complete, result.retry_after) == (200, b"abc", True, "7")
+    assert server.connections == 1
+
+
+@oracle
+def an_unknown_length_delays_no_attempt(lab: Lab) -> None:
+    server = lab.server()
+    closed = threading.Event()
+
+    def disagree(exchange: Exchange) -> None:
+        exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 9\r\n\r\nabc")
+        # Returns once the other side has hung up.
+        if exchange._connection.recv(1) == b"":
+            closed.set()
+
+    server.script([disagree])
+    result = lab.send(server.url)
+    assert (_code(result), result.body, result.body_complete) == (200, b"", False)
+    assert closed.wait(5)
+
+
+@oracle
+def every_address_is_tried(lab: Lab) -> None:
+    server = lab.server(names=["client.test"])
+    # Nobody listens there, so that each refuses at once.
+    lab.dns.answer("client.test", [*(f"127.0.0.{number}" for number in range(10, 16)), INSIDE])
+    assert _code(lab.send(f"https://client.test:{server.port}/")) == 200
 
 
 @oracle
 def stray_bytes_are_no_answer(lab: Lab) -> None:
     stray = b"HTTP/1.1 500 Stray\r\nContent-Length: 0\r\n\r\n"
     server = lab.server()
-    # So long that the stray bytes stay inside TLS, where no polling of the socket sees them.
-    server.script([Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 12000\r\n\r\n" + b"a" * 12_000 + stray * 20, "keep")])
-    assert [_code(lab.send(server.url)) for _ in range(2)] == [200, 200]
+    for length in (12_000, 30_000):
+        # So long that the stray bytes stay inside TLS, where no polling of the socket sees them.
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+        server.script([Raw(head + b"a" * length + stray * 20, "keep")])
+        assert [_code(lab.send(server.url)) for _ in range(2)] == [200, 200]
+    assert len(server.received) == 4
 
 
 @oracle
@@ -316,6 +420,47 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.seen.append(logging.Formatter().format(record))
+
+
+def _pass_the_deadline(lab: Lab, pause: Pause, body: bytes = b"{}") -> tuple[Listening, Result]:
+    """Send to a peer that agrees on encryption, or reads the request, only once the deadline is over."""
+    authority = CertificateAuthority()
+    context = server_context(authority.issue(faults.NAMES))
+    lab.configure(CA_BUNDLE=lab.server(authority=authority).ca_bundle)
+    for seconds in LONGER_AND_LONGER:
+        not_after = local_now() + seconds
+        peer = Listening(context, **{pause: _is_over(not_after)}, hangs_up=True)
+        server = lab.tcp(peer)
+        result = lab.send(server.url, body, not_after=not_after)
+        if server.connections:
+            break
+    return peer, result
+
+
+def _is_over(deadline: float) -> Callable[[], bool]:
+    return lambda: local_now() > deadline
+
+
+def _reset_after(deadline: float) -> Behaviour:
+    def reset_late(exchange: Exchange) -> None:
+        while local_now() <= deadline:
+            exchange.wait(seconds=0.01)
+        exchange.reset()
+
+    return reset_late
+
+
+def _answer_once_on_each_connection(server: EndpointServer) -> Behaviour:
+    """Answer the first request on a connection, and reset the connection at the second."""
+
+    def behave(exchange: Exchange) -> None:
+        connection = exchange.received.connection
+        if sum(received.connection == connection for received in server.received) == 1:
+            exchange.respond()
+        else:
+            exchange.reset()
+
+    return behave
 
 
 def _both(server: EndpointServer, other: EndpointServer) -> str:

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from live_push.certificate_authority import CertificateAuthority, server_context
 from live_push.delivery.transport import RequestsTransport
-from live_push.https_server import Behaviour, Exchange, Reset
+from live_push.outbox import lease_times
+from live_push.rules.local_clock import local_now
+from live_push.testing.certificate_authority import CertificateAuthority, server_context
+from live_push.testing.https_server import Answer, Behaviour, Exchange, Reset
 from tests import faults
 from tests.faults import Drip, Flood, Raw
 
 from .lab import EACH_TRANSPORT, Lab
 
-pytestmark = [pytest.mark.allow_hosts(["127.0.0.0/8"]), EACH_TRANSPORT]
+pytestmark = pytest.mark.allow_hosts(["127.0.0.0/8"])
 
 # Long enough for a handshake on a busy machine, short enough for a test.
 TOTAL_SECONDS = 0.4
@@ -104,23 +106,30 @@ WHOLE_BODIES = [
     pytest.param(Raw(chunked(b"3;a=b\r\nabc\r\n0\r\nx: y\r\n\r\n")), b"abc", id="chunk-extension-and-trailer"),
     pytest.param(Raw(b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-status-without-a-phrase"),
     pytest.param(Raw(b"HTTP/1.1 200 OK\nContent-Length: 3\n\nabc"), b"abc", id="bare-newlines"),
-]
-
-# Complete, but not well-formed: what they mean is for the reader to say.
-MALFORMED = [
-    pytest.param(Raw(OK + b"Content-Length: 3, 3\r\n\r\nabc"), b"abc", id="a-length-twice-in-one-header"),
-    pytest.param(Raw(OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-length-in-two-headers"),
-    pytest.param(Raw(OK + b"Content-Length: 3\r\nContent-Length: 9\r\n\r\nabc"), b"abc", id="two-lengths"),
-    pytest.param(Raw(OK + b"Content-Length: three\r\n\r\nabc"), b"abc", id="a-length-in-letters"),
-    pytest.param(Raw(OK + b"Content-Length: -3\r\n\r\nabc"), b"abc", id="a-negative-length"),
-    pytest.param(Raw(OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nabc"), b"abc", id="a-length-of-5000-digits"),
+    pytest.param(Raw(OK + b"x: \xff\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-header-beyond-ascii"),
     pytest.param(
         Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
         b"abc",
         id="chunks-and-a-length",
     ),
+]
+
+# Complete, but not well-formed: what they mean is for the reader to say.
+MALFORMED = [
     pytest.param(Raw(OK + b"no colon\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-header-without-a-colon"),
-    pytest.param(Raw(OK + b"x: \xff\x00\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-header-of-odd-bytes"),
+    pytest.param(Raw(OK + b"x: \xff\x00\r\nContent-Length: 3\r\n\r\nabc"), b"abc", id="a-header-with-a-nul"),
+]
+
+# The headers say nothing usable about the end of the body, and the server keeps the connection open.
+UNUSABLE_LENGTHS = [
+    pytest.param(b"Content-Length: 3\r\nContent-Length: 9", id="two-lengths"),
+    pytest.param(b"Content-Length: 3, 9", id="two-lengths-in-one-header"),
+    pytest.param(b"Content-Length: 0\r\nContent-Length: 3", id="one-of-them-zero"),
+    pytest.param(b"Content-Length: three", id="a-length-in-letters"),
+    pytest.param(b"Content-Length: -3", id="a-negative-length"),
+    pytest.param(b"Content-Length: 3_0", id="a-length-that-only-python-reads"),
+    pytest.param(b"Content-Length: " + b"9" * 5000, id="a-length-of-5000-digits"),
+    pytest.param(b"Content-Length:", id="an-empty-length"),
 ]
 
 
@@ -133,6 +142,7 @@ def attempt(lab: Lab, behaviour: Behaviour, total: float) -> Any:
     return result
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize(("behaviour", "code"), NO_ANSWER)
 def test_without_a_complete_header_block_there_is_no_status(lab: Lab, behaviour: Behaviour, code: str) -> None:
     result = attempt(lab, behaviour, TOTAL_SECONDS if code == "timeout" else 10)
@@ -141,8 +151,9 @@ def test_without_a_complete_header_block_there_is_no_status(lab: Lab, behaviour:
     assert result.detail.endswith(".")
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize(("behaviour", "at_least"), BODY_FAULTS)
-def test_with_one_the_status_counts_whatever_the_body_does(lab: Lab, behaviour: Behaviour, at_least: int) -> None:
+def test_with_a_header_block_the_status_counts_for_any_body(lab: Lab, behaviour: Behaviour, at_least: int) -> None:
     never_ends = isinstance(behaviour, Drip) or getattr(behaviour, "then", "") == "silence"
     result = attempt(lab, behaviour, TOTAL_SECONDS if never_ends else 10)
     assert (result.status_code, result.error_code, result.body_complete) == (200, "", False)
@@ -152,12 +163,14 @@ def test_with_one_the_status_counts_whatever_the_body_does(lab: Lab, behaviour: 
     assert len(result.body) == at_least or isinstance(behaviour, Drip) or (takes_turns and isinstance(behaviour, Flood))
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize(("behaviour", "body"), WHOLE_BODIES)
 def test_odd_but_whole_answers_are_read(lab: Lab, behaviour: Behaviour, body: bytes) -> None:
     result = attempt(lab, behaviour, 10)
     assert (result.status_code, result.body, result.body_complete) == (200, body, True)
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize(("behaviour", "body"), MALFORMED)
 def test_a_malformed_header_block_is_forgiven_by_one_transport_and_no_answer_to_the_other(
     lab: Lab, behaviour: Behaviour, body: bytes
@@ -169,6 +182,90 @@ def test_a_malformed_header_block_is_forgiven_by_one_transport_and_no_answer_to_
         assert (result.status_code, result.error_code) == (None, "protocol_error")
 
 
+@EACH_TRANSPORT
+@pytest.mark.parametrize("lengths", UNUSABLE_LENGTHS)
+def test_where_the_length_is_unusable_the_status_counts_and_the_body_is_not_read(lab: Lab, lengths: bytes) -> None:
+    server = lab.server()
+    server.script([Raw(OK + b"Retry-After: 7\r\n" + lengths + b"\r\n\r\nabc", "silence")])
+    result = lab.send(server.url)
+    assert (result.status_code, result.body, result.body_complete, result.retry_after) == (200, b"", False, "7")
+    # The total time is 15 s, and the server would wait for it.
+    assert result.duration_ms < GRACE_MS
+    assert lab.send(server.url).status_code == 200
+    assert [received.connection for received in server.received] == [1, 2]
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize("lengths", [b"Content-Length: 3, 3", b"Content-Length: 3\r\nContent-Length: 3"])
+def test_the_same_length_twice_is_one_length(lab: Lab, lengths: bytes) -> None:
+    result = attempt(lab, Raw(OK + lengths + b"\r\n\r\nabc", "silence"), 10)
+    assert (result.status_code, result.body, result.body_complete) == (200, b"abc", True)
+    assert result.duration_ms < GRACE_MS
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize("count", [101, 150, 4900])
+def test_a_header_block_may_have_many_lines(lab: Lab, count: int) -> None:
+    result = attempt(lab, Raw(OK + b"x: y\r\n" * count + b"Content-Length: 3\r\n\r\nabc", "silence"), 10)
+    assert (result.status_code, result.body, result.body_complete) == (200, b"abc", True)
+
+
+WRITTEN = [
+    pytest.param(faults.silence, "timeout", id="it-never-answers"),
+    pytest.param(Reset(), "reset", id="it-resets"),
+    pytest.param(faults.hang_up, "reset", id="it-hangs-up"),
+    pytest.param(Raw(OK), "protocol_error", id="the-answer-is-cut"),
+    pytest.param(Answer(503), "", id="it-answers"),
+]
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize(("behaviour", "code"), WRITTEN)
+def test_after_the_last_byte_the_push_may_have_been_processed(lab: Lab, behaviour: Behaviour, code: str) -> None:
+    result = attempt(lab, behaviour, TOTAL_SECONDS if code == "timeout" else 10)
+    assert (result.error_code, result.request_written) == (code, True)
+
+
+@EACH_TRANSPORT
+def test_after_the_last_byte_on_a_stale_connection_too_for_any_result_of_the_second(lab: Lab) -> None:
+    server = lab.server(names=["client.test"])
+    lab.dns.answer("client.test", ["127.0.0.1"], ["10.0.0.1"])
+    server.script([200, Reset()])
+    url = f"https://client.test:{server.port}/"
+    assert lab.send(url).status_code == 200
+    result = lab.send(url)
+    assert (result.error_code, result.request_written) == ("address_refused", True)
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize(
+    ("serve", "code"),
+    [
+        pytest.param(faults.say_nothing, "timeout", id="no-handshake"),
+        pytest.param(lambda connection, stopping: None, "reset", id="it-hangs-up"),
+        pytest.param(faults.speak_plainly, "tls_failed", id="no-encryption"),
+    ],
+)
+def test_before_the_first_byte_the_push_was_not_processed(lab: Lab, serve: Callable[..., None], code: str) -> None:
+    server = lab.tcp(serve)
+    allow_loopback(lab, TOTAL_TIMEOUT_SECONDS=TOTAL_SECONDS if code == "timeout" else 10)
+    result = lab.send(server.url)
+    assert (result.error_code, result.request_written) == (code, False)
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize("then", ["silence", "reset"])
+def test_before_the_last_byte_the_push_was_not_processed(lab: Lab, then: str) -> None:
+    authority = CertificateAuthority()
+    trusted = lab.server(authority=authority)
+    context = server_context(authority.issue(faults.NAMES))
+    server = lab.tcp(faults.deaf(context) if then == "silence" else faults.read_a_little(context))
+    lab.configure(CA_BUNDLE=trusted.ca_bundle, TOTAL_TIMEOUT_SECONDS=TOTAL_SECONDS if then == "silence" else 10)
+    result = lab.send(server.url, b"x" * 50_000_000)
+    assert (result.error_code, result.request_written) == ("timeout" if then == "silence" else "reset", False)
+
+
+@EACH_TRANSPORT
 @pytest.mark.parametrize(("head", "wave"), AROUND_THE_BODY)
 def test_what_surrounds_the_body_is_read_up_to_a_limit(lab: Lab, head: bytes, wave: bytes) -> None:
     waves = 0
@@ -185,16 +282,19 @@ def test_what_surrounds_the_body_is_read_up_to_a_limit(lab: Lab, head: bytes, wa
     assert len(wave) * waves < MOST_ON_THE_WAY
 
 
+@EACH_TRANSPORT
 def test_a_body_in_chunks_of_one_byte_is_read(lab: Lab) -> None:
     result = attempt(lab, Raw(chunked(b"1\r\nx\r\n" * 65_536 + b"0\r\n\r\n")), 10)
     assert (result.body, result.body_complete) == (b"x" * 65_536, True)
 
 
+@EACH_TRANSPORT
 def test_a_failure_with_a_cut_body_keeps_its_status(lab: Lab) -> None:
     result = attempt(lab, Raw(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\nx"), 10)
     assert (result.status_code, result.body_complete, result.retry_after) == (503, False, "7")
 
 
+@EACH_TRANSPORT
 def test_a_packed_answer_is_not_unpacked(lab: Lab) -> None:
     result = attempt(lab, faults.bomb(), 10)
     assert result.status_code == 200
@@ -202,6 +302,7 @@ def test_a_packed_answer_is_not_unpacked(lab: Lab) -> None:
     assert result.body.startswith(gzip.compress(b"")[:2])
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize("behaviour", [Raw(OK + b"Content-Length: 10\r\n\r\nabc", "keep"), faults.silence, Reset()])
 def test_the_next_push_is_not_harmed(lab: Lab, behaviour: Behaviour) -> None:
     server = lab.server()
@@ -216,6 +317,7 @@ def test_the_next_push_is_not_harmed(lab: Lab, behaviour: Behaviour) -> None:
 # Before there is a request
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize(
     ("serve", "code"),
     [
@@ -235,6 +337,7 @@ def test_without_encryption_nothing_is_sent(lab: Lab, serve: Callable[..., None]
     assert result.duration_ms < timed * 1000 + GRACE_MS
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize(
     ("flaw", "code"),
     [
@@ -262,13 +365,24 @@ def test_a_certificate_at_fault_is_named_and_nothing_is_sent(
     assert server.received == []
 
 
+@EACH_TRANSPORT
+def test_an_intermediate_alone_in_the_bundle_is_refused_and_the_root_asked_for(lab: Lab) -> None:
+    server = lab.server(authority=faults.Intermediate(CertificateAuthority()))
+    result = lab.send(server.url)
+    assert result.error_code == "tls_unknown_issuer"
+    assert result.detail.endswith("but not the root, which is needed.")
+    assert server.received == []
+
+
+@EACH_TRANSPORT
 def test_a_certificate_for_another_address_is_refused(lab: Lab) -> None:
     server = lab.server(host="127.0.0.3", context=None)
     lab.dns.answer("stranger.test", ["127.0.0.3"])
     assert lab.send(f"https://stranger.test:{server.port}/").error_code == "tls_wrong_name"
 
 
-def test_a_peer_that_does_not_read_holds_nobody_up(lab: Lab) -> None:
+@EACH_TRANSPORT
+def test_a_peer_that_does_not_read_delays_no_other_attempt(lab: Lab) -> None:
     authority = CertificateAuthority()
     trusted = lab.server(authority=authority)
     server = lab.tcp(faults.deaf(server_context(authority.issue(faults.NAMES))))
@@ -285,7 +399,8 @@ def allow_loopback(lab: Lab, **keys: Any) -> None:
     lab.configure(ALLOWED_PRIVATE_NETWORKS=["127.0.0.0/8"], ALLOWED_PORTS=None, **keys)
 
 
-def test_nobody_listens(lab: Lab) -> None:
+@EACH_TRANSPORT
+def test_no_server_listens(lab: Lab) -> None:
     server = lab.tcp()
     server.stop()
     allow_loopback(lab)
@@ -293,7 +408,8 @@ def test_nobody_listens(lab: Lab) -> None:
     assert (result.error_code, result.detail) == ("connect_refused", "The connection was refused.")
 
 
-def test_nobody_answers(lab: Lab) -> None:
+@EACH_TRANSPORT
+def test_no_server_answers(lab: Lab) -> None:
     allow_loopback(lab, CONNECT_TIMEOUT_SECONDS=0.1)
     with faults.unreachable() as port:
         result = lab.send(f"https://127.0.0.1:{port}/")
@@ -301,6 +417,7 @@ def test_nobody_answers(lab: Lab) -> None:
     assert result.duration_ms < 100 + GRACE_MS
 
 
+@EACH_TRANSPORT
 def test_connecting_ends_with_the_total_time_too(lab: Lab) -> None:
     allow_loopback(lab, CONNECT_TIMEOUT_SECONDS=30, TOTAL_TIMEOUT_SECONDS=0.1)
     with faults.unreachable() as port:
@@ -309,6 +426,7 @@ def test_connecting_ends_with_the_total_time_too(lab: Lab) -> None:
     assert result.duration_ms < 100 + GRACE_MS
 
 
+@EACH_TRANSPORT
 @pytest.mark.allow_hosts(["255.255.255.255"])
 def test_there_is_no_way(lab: Lab) -> None:
     # The broadcast address: the kernel says at once that no connection leads there.
@@ -316,6 +434,7 @@ def test_there_is_no_way(lab: Lab) -> None:
     assert lab.send("https://255.255.255.255/").error_code == "connect_failed"
 
 
+@EACH_TRANSPORT
 @pytest.mark.allow_hosts(["127.0.0.0/8"])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
@@ -329,9 +448,23 @@ def test_there_is_no_way(lab: Lab) -> None:
         ).map(b"".join),
     )
 )
-def test_whatever_bytes_come_back_are_an_answer_or_a_known_fault(lab: Lab, data: bytes) -> None:
+def test_any_bytes_are_an_answer_or_a_known_error(lab: Lab, data: bytes) -> None:
     server = lab.server()
     server.behave(Raw(data))
     result = lab.send(server.url)
     assert result.error_code in {"", "protocol_error", "reset"}
     assert result.status_code is None or 100 <= result.status_code <= 999
+
+
+@EACH_TRANSPORT
+def test_a_peer_that_never_reads_a_large_request_times_out_once_it_had_all_the_time(lab: Lab) -> None:
+    # Were it too late instead, the start would be undone again and again, and the endpoint never left to rest.
+    lab.monkeypatch.setattr(lease_times, "WRITE_WITHIN_SECONDS", 0.9)
+    authority = CertificateAuthority()
+    trusted = lab.server(authority=authority)
+    server = lab.tcp(faults.deaf(server_context(authority.issue(faults.NAMES))))
+    lab.configure(CA_BUNDLE=trusted.ca_bundle, TOTAL_TIMEOUT_SECONDS=1)
+    lease = lease_times.attempt_time(patient=True).total_seconds()
+    # More than the buffers of two sockets hold.
+    result = lab.send(server.url, b"x" * 24_000_000, not_after=local_now() + lease - 1)
+    assert (result.error_code, result.request_written) == ("timeout", False)

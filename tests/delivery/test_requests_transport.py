@@ -6,18 +6,27 @@ import select
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
 import requests
 import responses
 
-from live_push.delivery import transport
-from live_push.delivery.transport import MOST_AGE_SECONDS, MOST_IDLE_SECONDS, RequestsTransport, missing_seams
-from live_push.https_server import Answer, Exchange, Hold
-from tests.faults import sequence
+from live_push.delivery import no_answer, transport
+from live_push.delivery.transport import (
+    MOST_AGE_SECONDS,
+    MOST_IDLE_SECONDS,
+    RECORD_BYTES,
+    RequestsTransport,
+    missing_seams,
+)
+from live_push.testing.certificate_authority import CertificateAuthority, server_context
+from live_push.testing.https_server import Answer, Exchange, Hold
+from tests.faults import NAMES, Listening, sequence
 
-from .lab import Lab
+from .lab import Lab, OpenFirst
+from .oracles import a_new_connection_is_dialled_where_many_are_stale
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.0/8", "::1"])
 
@@ -52,6 +61,35 @@ def test_a_connection_that_was_closed_while_idle_costs_no_attempt(lab: Lab) -> N
     assert select.select([idle.sock], [], [], 10)[0]
     assert lab.send(server.url).status_code == 200
     assert [received.connection for received in server.received] == [1, 2]
+
+
+def test_a_stale_connection_is_replaced_by_a_new_one_not_by_another_that_was_idle(lab: Lab) -> None:
+    lab.monkeypatch.setattr(transport.GuardedPool, "QueueCls", OpenFirst)
+    a_new_connection_is_dialled_where_many_are_stale(lab)
+
+
+def test_a_large_request_compares_the_deadline_before_each_piece(lab: Lab) -> None:
+    authority = CertificateAuthority()
+    peer = Listening(server_context(authority.issue(NAMES)))
+    lab.server(authority=authority)
+    # Seen before the lookup, the dial and two writes; then the thread stands still for long.
+    clock = chain([0.0] * 4, repeat(100.0))
+    lab.monkeypatch.setattr(no_answer, "local_now", lambda: next(clock))
+    result = lab.send(lab.tcp(peer).url, b"x" * 100_000, not_after=1.0)
+    assert (result.error_code, result.request_written) == ("too_late", False)
+    assert len(peer.wait()) == 2 * RECORD_BYTES
+
+
+def test_headers_and_body_go_out_in_one_write(lab: Lab) -> None:
+    authority = CertificateAuthority()
+    peer = Listening(server_context(authority.issue(NAMES)))
+    lab.server(authority=authority)
+    clock = chain([0.0] * 3, repeat(100.0))
+    lab.monkeypatch.setattr(no_answer, "local_now", lambda: next(clock))
+    lab.configure(TOTAL_TIMEOUT_SECONDS=0.3)
+    result = lab.send(lab.tcp(peer).url, BODY, not_after=1.0)
+    assert (result.error_code, result.request_written) == ("timeout", True)
+    assert peer.wait().endswith(BODY)
 
 
 @pytest.mark.parametrize(

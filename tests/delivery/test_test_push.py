@@ -14,11 +14,12 @@ from live_push.contract import fields
 from live_push.contract.payload import ProfilePayload
 from live_push.delivery import test_push
 from live_push.delivery.request import Request
-from live_push.delivery.result import Result
-from live_push.engines.base import run_once
+from live_push.engines.run import run_once
 from live_push.exceptions import PayloadError
-from live_push.https_server import Answer, EndpointServer, Reset
 from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, EndpointHour, Push
+from live_push.outbox.snapshots import current_snapshot
+from live_push.rules.result import Result
+from live_push.testing.https_server import Answer, EndpointServer, Reset
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, ScriptedTransport, status
 
@@ -29,9 +30,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 EACH_KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
-def sent(endpoint: ClientEndpoint, result: Result = OK, **options: Any) -> test_push.Answered:
+def sent(endpoint: ClientEndpoint, result: Result = OK, **options: Any) -> test_push.TestPushResult:
     request = test_push.compose(endpoint, at=START, **options)
-    return test_push.send(endpoint, request, ScriptedTransport(result))
+    return test_push.send_test_push(endpoint, request, ScriptedTransport(result))
 
 
 class UnbuildableSerializer(ProfilePayload):
@@ -39,7 +40,7 @@ class UnbuildableSerializer(ProfilePayload):
         raise PayloadError("country must be text.")
 
 
-def test_it_carries_the_contracts_body_of_nobody_and_says_that_it_is_a_test() -> None:
+def test_it_carries_the_synthetic_members_body_and_says_that_it_is_a_test() -> None:
     request = sent(ClientEndpointFactory()).request
     body = json.loads(request.body)
     assert [body["id"], list(body)] == [0, [field.key for field in fields.BODY]]
@@ -49,17 +50,17 @@ def test_it_carries_the_contracts_body_of_nobody_and_says_that_it_is_a_test() ->
 
 def test_it_can_carry_a_members_current_state() -> None:
     profile = UserProfileFactory(city="Vienna")
-    body = json.loads(sent(ClientEndpointFactory(), profile=profile).request.body)
+    body = json.loads(sent(ClientEndpointFactory(), snapshot=current_snapshot(profile)).request.body)
     assert (body["id"], body["city"]) == (profile.pk, "Vienna")
 
 
-def test_a_member_whose_payload_can_not_be_built_is_told_with_the_cause() -> None:
+def test_a_payload_that_can_not_be_built_is_reported_with_the_cause() -> None:
     profile = UserProfileFactory()
     with (
         override_settings(LIVE_PUSH={"PAYLOAD_SERIALIZER": f"{__name__}.UnbuildableSerializer"}),
         pytest.raises(PayloadError, match="country must be text"),
     ):
-        sent(ClientEndpointFactory(), profile=profile)
+        sent(ClientEndpointFactory(), snapshot=current_snapshot(profile))
 
 
 @EACH_KIND
@@ -67,7 +68,7 @@ def test_it_reaches_a_paused_endpoint_over_the_real_transport(kind: type[Any]) -
     with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
         endpoint = ClientEndpointFactory(url=server.url, is_active=False, basic=True)
         transport = kind()
-        answered = test_push.send(endpoint, test_push.compose(endpoint, at=START), transport)
+        answered = test_push.send_test_push(endpoint, test_push.compose(endpoint, at=START), transport)
         transport.close()
         (received,) = server.received
     assert (answered.error_code, answered.result.status_code) == ("", 200)
@@ -81,14 +82,14 @@ def test_it_reaches_a_paused_endpoint_over_the_real_transport(kind: type[Any]) -
     [pytest.param(Answer(200), "", id="an answer"), pytest.param(Reset(), "reset", id="none after the handshake")],
 )
 @EACH_KIND
-def test_it_tells_who_issued_the_certificate_and_until_when_it_is_valid(
+def test_it_reports_the_issuer_and_the_expiry_of_the_certificate(
     kind: type[Any], behaviour: Any, error_code: str
 ) -> None:
     with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
         server.behave(behaviour)
         endpoint = ClientEndpointFactory(url=server.url)
         transport = kind()
-        answered = test_push.send(endpoint, test_push.compose(endpoint, at=START), transport)
+        answered = test_push.send_test_push(endpoint, test_push.compose(endpoint, at=START), transport)
         transport.close()
     assert answered.error_code == error_code
     assert answered.certificate is not None
@@ -97,27 +98,27 @@ def test_it_tells_who_issued_the_certificate_and_until_when_it_is_valid(
 
 
 @EACH_KIND
-def test_no_certificate_is_told_where_none_was_accepted(kind: type[Any]) -> None:
+def test_a_refused_certificate_is_not_reported(kind: type[Any]) -> None:
     with EndpointServer() as server, override_settings(LIVE_PUSH={**server.settings, "CA_BUNDLE": None}):
         endpoint = ClientEndpointFactory(url=server.url)
         transport = kind()
-        answered = test_push.send(endpoint, test_push.compose(endpoint, at=START), transport)
+        answered = test_push.send_test_push(endpoint, test_push.compose(endpoint, at=START), transport)
         transport.close()
     assert (answered.error_code, answered.certificate) == ("tls_unknown_issuer", None)
 
 
-def test_an_ordinary_delivery_does_not_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_delivery_does_not_read_the_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr("live_push.delivery.tls.certificate_of", asked.append)
     with EndpointServer() as server, override_settings(LIVE_PUSH=server.settings):
         ClientEndpointFactory(url=server.url)
         UserProfileFactory()
-        run_once("default", threads=1, dice=lambda: 0.0)
+        run_once("default", threads=1, random=lambda: 0.0)
         assert len(server.received) == 1
     assert asked == []
 
 
-def test_it_leaves_no_trace_whatever_comes_back() -> None:
+def test_it_stores_nothing_for_any_answer() -> None:
     endpoint = ClientEndpointFactory(capturing=True)
     before = EndpointHealth.objects.values().get()
     for result in (OK, status(200, b'{"third_party_id": "T-1"}'), status(500), status(410)):
@@ -133,7 +134,7 @@ def test_it_says_which_id_it_would_have_stored() -> None:
     assert (answered.error_code, answered.reply.third_party_id) == ("", "T-1")  # type: ignore[union-attr]
 
 
-def test_a_missing_id_fails_where_one_is_required() -> None:
+def test_a_missing_id_fails_if_one_is_required() -> None:
     assert sent(ClientEndpointFactory(capturing=True)).error_code == "id_missing"
     ClientEndpoint.objects.all().delete()
     assert sent(ClientEndpointFactory()).error_code == ""
@@ -146,7 +147,7 @@ def test_a_missing_id_fails_where_one_is_required() -> None:
         pytest.param(Result(error_code="tls_expired"), "tls_expired", id="no answer at all"),
     ],
 )
-def test_a_failure_is_told_like_a_deliverys(result: Result, error_code: str) -> None:
+def test_a_failure_has_the_error_code_of_a_delivery(result: Result, error_code: str) -> None:
     assert sent(ClientEndpointFactory(), result).error_code == error_code
 
 
@@ -166,4 +167,4 @@ def test_nothing_of_the_database_is_held_while_it_waits_for_the_client() -> None
         return OK
 
     endpoint = ClientEndpointFactory()
-    test_push.send(endpoint, test_push.compose(endpoint, at=START), ScriptedTransport(looking))
+    test_push.send_test_push(endpoint, test_push.compose(endpoint, at=START), ScriptedTransport(looking))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from live_push.certificate_authority import CertificateAuthority
 from live_push.delivery import tls
-from live_push.https_server import Answer, Reset
-from tests.faults import Raw, echo, sequence
+from live_push.testing.certificate_authority import CertificateAuthority
+from live_push.testing.https_server import Answer, Behaviour, Reset
+from tests.faults import Raw, echo, hang_up, sequence, silence
 
 from .lab import EACH_TRANSPORT, Lab, dialled
 
-pytestmark = [pytest.mark.allow_hosts(["127.0.0.0/8", "::1"]), EACH_TRANSPORT]
+pytestmark = pytest.mark.allow_hosts(["127.0.0.0/8", "::1"])
 
 BODY = '{"firstName": "Zoë", "points": 9007199254740993}'.encode()
 
@@ -23,6 +23,7 @@ BODY = '{"firstName": "Zoë", "points": 9007199254740993}'.encode()
 # What goes out and what comes back
 
 
+@EACH_TRANSPORT
 def test_the_body_arrives_byte_for_byte(lab: Lab) -> None:
     server = lab.server()
     lab.send(server.url + "push?client=7", BODY)
@@ -30,12 +31,36 @@ def test_the_body_arrives_byte_for_byte(lab: Lab) -> None:
     assert (received.method, received.path, received.body) == ("POST", "/push?client=7", BODY)
 
 
+@EACH_TRANSPORT
+@pytest.mark.parametrize(
+    ("typed", "target"),
+    [
+        *((f"/a{sign}b?c={sign}", f"/a%{ord(sign):02X}b?c=%{ord(sign):02X}") for sign in '{}|<>"^`[]'),
+        ("/100%", "/100%25"),
+        ("/%zz/%4?%", "/%25zz/%254?%25"),
+        ("/%7b%c3%a9/%", "/%7B%C3%A9/%25"),
+        ("/~a-b_c.d!$&'()*+,;=:@?~!$&'()*+,;=:@/?", "/~a-b_c.d!$&'()*+,;=:@?~!$&'()*+,;=:@/?"),
+        ("/a/../b/./c//d", "/a/../b/./c//d"),
+        ("/%2e%2e/%41", "/%2E%2E/%41"),
+        ("/?", "/?"),
+        ("?a", "/?a"),
+        ("", "/"),
+    ],
+)
+def test_every_transport_sends_the_same_request_target(lab: Lab, typed: str, target: str) -> None:
+    server = lab.server()
+    assert lab.send(server.url.rstrip("/") + typed).status_code == 200
+    assert server.received[0].path == target
+
+
+@EACH_TRANSPORT
 def test_an_empty_body_is_sent_with_its_length(lab: Lab) -> None:
     server = lab.server()
     assert lab.send(server.url, b"").status_code == 200
     assert server.received[0].headers["content-length"] == "0"
 
 
+@EACH_TRANSPORT
 def test_headers_arrive_as_given_text_or_bytes(lab: Lab) -> None:
     server = lab.server()
     lab.send(server.url, headers={"webhook-id": "e-1", "Authorization": b"Basic Zm9vOmLDpHI="})
@@ -43,6 +68,7 @@ def test_headers_arrive_as_given_text_or_bytes(lab: Lab) -> None:
     assert (headers["webhook-id"], headers["authorization"]) == ("e-1", "Basic Zm9vOmLDpHI=")
 
 
+@EACH_TRANSPORT
 def test_only_what_http_needs_is_added_to_the_headers(lab: Lab) -> None:
     server = lab.server()
     lab.send(server.url, BODY, {"User-Agent": "live-push/1"})
@@ -54,6 +80,7 @@ def test_only_what_http_needs_is_added_to_the_headers(lab: Lab) -> None:
     }
 
 
+@EACH_TRANSPORT
 def test_a_wrong_length_in_the_headers_is_corrected(lab: Lab) -> None:
     server = lab.server()
     assert lab.send(server.url, BODY, {"content-length": "1", "accept-encoding": "gzip"}).status_code == 200
@@ -61,6 +88,7 @@ def test_a_wrong_length_in_the_headers_is_corrected(lab: Lab) -> None:
     assert server.received[0].headers["accept-encoding"] == "identity"
 
 
+@EACH_TRANSPORT
 def test_the_answer_comes_back(lab: Lab) -> None:
     server = lab.server()
     server.answer(503, b'{"error": "busy"}', {"Retry-After": "120"})
@@ -70,6 +98,7 @@ def test_the_answer_comes_back(lab: Lab) -> None:
     assert 0 <= result.duration_ms < 10_000
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 301, 304, 400, 404, 410, 413, 429, 500, 503, 599, 999])
 def test_every_status_comes_back_as_it_is(lab: Lab, status: int) -> None:
     server = lab.server()
@@ -77,6 +106,7 @@ def test_every_status_comes_back_as_it_is(lab: Lab, status: int) -> None:
     assert lab.send(server.url).status_code == status
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize("status", [100, 102, 103])
 def test_interim_answers_are_not_the_answer(lab: Lab, status: int) -> None:
     server = lab.server()
@@ -84,6 +114,7 @@ def test_interim_answers_are_not_the_answer(lab: Lab, status: int) -> None:
     assert lab.send(server.url).status_code == 201
 
 
+@EACH_TRANSPORT
 def test_an_international_host_is_looked_up_and_addressed_in_a_labels(lab: Lab) -> None:
     server = lab.server(names=["xn--bcher-kva.test"])
     lab.dns.answer("xn--bcher-kva.test", ["127.0.0.1"])
@@ -93,6 +124,7 @@ def test_an_international_host_is_looked_up_and_addressed_in_a_labels(lab: Lab) 
     assert server.received[0].headers["host"] == f"xn--bcher-kva.test:{server.port}"
 
 
+@EACH_TRANSPORT
 def test_an_ipv6_address_is_reached(lab: Lab) -> None:
     server = lab.server(host="::1")
     assert lab.send(server.url).status_code == 200
@@ -102,6 +134,7 @@ def test_an_ipv6_address_is_reached(lab: Lab) -> None:
 # Connections
 
 
+@EACH_TRANSPORT
 def test_twenty_pushes_share_one_connection(lab: Lab) -> None:
     server = lab.server()
     with dialled() as addresses:
@@ -111,6 +144,7 @@ def test_twenty_pushes_share_one_connection(lab: Lab) -> None:
     assert addresses == [("127.0.0.1", server.port)]
 
 
+@EACH_TRANSPORT
 def test_answers_with_bodies_keep_the_connection_too(lab: Lab) -> None:
     server = lab.server()
     server.script([Answer(200, b"x" * 65536), Answer(204), 304, Answer(404, b"no"), Answer(500, b"")])
@@ -120,6 +154,7 @@ def test_answers_with_bodies_keep_the_connection_too(lab: Lab) -> None:
     assert server.connections == 1
 
 
+@EACH_TRANSPORT
 def test_threads_share_connections_and_never_mix_up_answers(lab: Lab) -> None:
     server = lab.server()
     server.behave(echo)
@@ -130,6 +165,7 @@ def test_threads_share_connections_and_never_mix_up_answers(lab: Lab) -> None:
     assert 1 <= server.connections <= 8
 
 
+@EACH_TRANSPORT
 def test_another_thread_uses_the_connection_that_is_idle(lab: Lab) -> None:
     server = lab.server()
     for _ in range(3):
@@ -138,6 +174,7 @@ def test_another_thread_uses_the_connection_that_is_idle(lab: Lab) -> None:
     assert server.connections == 1
 
 
+@EACH_TRANSPORT
 def test_a_server_that_closes_after_its_answer_costs_nothing(lab: Lab) -> None:
     server = lab.server()
     server.answer(200, b"", {"Connection": "close"})
@@ -145,17 +182,68 @@ def test_a_server_that_closes_after_its_answer_costs_nothing(lab: Lab) -> None:
     assert server.connections == 3
 
 
-def test_a_reset_on_a_kept_connection_is_reported_not_repeated(lab: Lab) -> None:
+@EACH_TRANSPORT
+@pytest.mark.parametrize("close", [Reset(), hang_up], ids=["reset", "goodbye"])
+def test_a_server_that_closes_idle_connections_as_a_push_comes_gets_the_same_push_anew(
+    lab: Lab, close: Behaviour
+) -> None:
     server = lab.server()
-    server.script([200, Reset()])
+    server.script([200, close])
+    headers: dict[str, str | bytes] = {"webhook-id": "e-1", "webhook-timestamp": "1490299200"}
+    assert lab.send(server.url).status_code == 200
+    assert lab.send(server.url + "push?client=7", BODY, headers).status_code == 200
+    _, first, second = server.received
+    assert (first.connection, second.connection) == (1, 2)
+    assert (first.path, first.headers, first.body) == (second.path, second.headers, second.body)
+
+
+@EACH_TRANSPORT
+def test_the_new_connection_is_the_last_one(lab: Lab) -> None:
+    server = lab.server()
+    server.script([200, Reset(), Reset()])
     assert lab.send(server.url).status_code == 200
     assert lab.send(server.url).error_code == "reset"
+    assert [received.connection for received in server.received] == [1, 1, 2]
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize(
+    "behaviour",
+    [Raw(b"H", "reset"), Raw(b"HTTP/1.1 200 OK\r\n"), Raw(b"HTTP/1.1 103 Early Hints\r\n\r\n")],
+    ids=["a-letter", "a-status-line", "an-interim-answer"],
+)
+def test_once_an_answer_began_a_push_is_not_repeated(lab: Lab, behaviour: Behaviour) -> None:
+    server = lab.server()
+    server.script([200, behaviour])
+    lab.send(server.url)
+    assert lab.send(server.url).error_code in {"reset", "protocol_error"}
     assert [received.connection for received in server.received] == [1, 1]
 
 
+@EACH_TRANSPORT
+def test_a_timeout_on_a_kept_connection_is_not_repeated(lab: Lab) -> None:
+    server = lab.server()
+    server.script([200, silence])
+    lab.send(server.url)
+    lab.configure(TOTAL_TIMEOUT_SECONDS=0.4)
+    assert lab.send(server.url).error_code == "timeout"
+    assert [received.connection for received in server.received] == [1, 1]
+
+
+@EACH_TRANSPORT
+def test_a_reset_on_a_new_connection_is_reported_not_repeated(lab: Lab) -> None:
+    server = lab.server()
+    server.script([Reset()])
+    assert lab.send(server.url).error_code == "reset"
+    assert len(server.received) == 1
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize(
+    "stray", [b"HTTP/1.1 500 Stray\r\nContent-Length: 5\r\n\r\nstray", b"}"], ids=["answer", "sign"]
+)
 @pytest.mark.parametrize("size", [0, 1, 5000, 8192, 12_000, 16_000, 30_000])
-def test_bytes_that_nobody_asked_for_are_no_answer_to_the_next_push(lab: Lab, size: int) -> None:
-    stray = b"HTTP/1.1 500 Stray\r\nContent-Length: 5\r\n\r\nstray"
+def test_unrequested_bytes_are_not_an_answer_to_the_next_push(lab: Lab, size: int, stray: bytes) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode()
     server = lab.server()
     server.script([Raw(head + b"a" * size + stray, then="keep"), Answer(202, b"mine")])
@@ -164,6 +252,7 @@ def test_bytes_that_nobody_asked_for_are_no_answer_to_the_next_push(lab: Lab, si
     assert (result.status_code, result.body) == (202, b"mine")
 
 
+@EACH_TRANSPORT
 def test_cookies_are_neither_kept_nor_sent(lab: Lab) -> None:
     server = lab.server()
     server.answer(200, b"", {"Set-Cookie": "session=of-another-client; Path=/"})
@@ -172,6 +261,7 @@ def test_cookies_are_neither_kept_nor_sent(lab: Lab) -> None:
     assert all("cookie" not in received.headers for received in server.received)
 
 
+@EACH_TRANSPORT
 def test_settings_are_read_for_each_attempt(lab: Lab) -> None:
     server = lab.server()
     assert lab.send(server.url).status_code == 200
@@ -186,6 +276,7 @@ def test_settings_are_read_for_each_attempt(lab: Lab) -> None:
 # What never happens
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize(
     "url",
     ["http://127.0.0.1/", "https://user:secret@127.0.0.1/", "https://127.1/", "ftp://127.0.0.1/", "nonsense", ""],
@@ -200,6 +291,7 @@ def test_a_url_that_breaks_the_rule_is_refused_before_anything_is_sent(lab: Lab,
     assert addresses == []
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize(
     ("headers", "kind"),
     [
@@ -207,7 +299,7 @@ def test_a_url_that_breaks_the_rule_is_refused_before_anything_is_sent(lab: Lab,
         pytest.param({"hunter2\n": "x"}, "ValueError", id="a-bad-name"),
     ],
 )
-def test_what_was_not_foreseen_is_a_result_too_and_tells_no_secret(
+def test_an_unexpected_error_is_a_result_too_and_shows_no_secret(
     lab: Lab, caplog: pytest.LogCaptureFixture, headers: dict[str, str | bytes], kind: str
 ) -> None:
     server = lab.server()
@@ -219,12 +311,14 @@ def test_what_was_not_foreseen_is_a_result_too_and_tells_no_secret(
     assert server.received == []
 
 
+@EACH_TRANSPORT
 def test_after_something_unforeseen_the_next_push_goes_out(lab: Lab) -> None:
     server = lab.server()
     lab.send(server.url, headers={"x-api-key": "a\r\nb"})
     assert lab.send(server.url).status_code == 200
 
 
+@EACH_TRANSPORT
 def test_odd_headers_of_an_answer_leave_no_url_in_the_log(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     server = lab.server()
     server.behave(Raw(b"HTTP/1.1 200 OK\r\nno colon here\r\nContent-Length: 0\r\n\r\n"))
@@ -237,6 +331,7 @@ def test_odd_headers_of_an_answer_leave_no_url_in_the_log(lab: Lab, caplog: pyte
 # Certificates and settings
 
 
+@EACH_TRANSPORT
 def test_private_authorities_are_trusted_in_addition_to_the_public_ones(lab: Lab) -> None:
     server = lab.server()
     public = tls.context(None).cert_store_stats()["x509_ca"]
@@ -244,12 +339,14 @@ def test_private_authorities_are_trusted_in_addition_to_the_public_ones(lab: Lab
     assert tls.context(server.ca_bundle).cert_store_stats()["x509_ca"] == public + 1
 
 
+@EACH_TRANSPORT
 def test_authorities_are_loaded_once(lab: Lab) -> None:
     server = lab.server()
     assert tls.context(server.ca_bundle) is tls.context(server.ca_bundle)
     assert tls.context(None) is tls.context(None)
 
 
+@EACH_TRANSPORT
 def test_a_bundle_is_looked_at_once_a_second(lab: Lab) -> None:
     server = lab.server()
     now = 1000.0
@@ -262,9 +359,10 @@ def test_a_bundle_is_looked_at_once_a_second(lab: Lab) -> None:
     assert lab.send(server.url).error_code == "misconfigured"
 
 
+@EACH_TRANSPORT
 def test_a_bundle_that_changes_is_read_again(lab: Lab) -> None:
     server = lab.server()
-    lab.monkeypatch.setattr(tls, "LOOK_AGAIN_SECONDS", 0)
+    lab.monkeypatch.setattr(tls, "BUNDLE_CHECKED_EVERY_SECONDS", 0)
     bundle = Path(server.ca_bundle)
     trusted = bundle.read_bytes()
     bundle.write_bytes(CertificateAuthority("another").pem)
@@ -273,6 +371,7 @@ def test_a_bundle_that_changes_is_read_again(lab: Lab) -> None:
     assert lab.send(server.url).status_code == 200
 
 
+@EACH_TRANSPORT
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["missing", "empty", "nonsense"])
 def test_a_bundle_that_cannot_be_read_is_our_own_fault(
     lab: Lab, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
@@ -283,15 +382,29 @@ def test_a_bundle_that_cannot_be_read_is_our_own_fault(
         bundle.write_bytes(content)
     lab.configure(CA_BUNDLE=str(bundle))
     result = lab.send(server.url)
-    assert (result.error_code, result.detail) == ("misconfigured", "The CA bundle of our settings can't be read.")
-    assert "CA_BUNDLE" in caplog.text
+    sentence = "The CA bundle of our settings can't be read; manage.py check names the file."
+    assert (result.error_code, result.detail) == ("misconfigured", sentence)
+    assert f"LIVE_PUSH['CA_BUNDLE'] can't be read: {bundle}: " in caplog.text
     assert server.connections == 0
 
 
-@pytest.mark.parametrize("key", ["ALLOWED_PRIVATE_NETWORKS", "EXTRA_BLOCKED_NETWORKS"])
-def test_a_network_that_cannot_be_read_keeps_everything_in(lab: Lab, key: str) -> None:
+@EACH_TRANSPORT
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ALLOWED_PRIVATE_NETWORKS", ["127.0.0.1/8"]),
+        ("EXTRA_BLOCKED_NETWORKS", ["127.0.0.1/8"]),
+        ("EXTRA_BLOCKED_NETWORKS", "10.0.0.0/8"),
+        ("ALLOWED_PORTS", "443"),
+        ("CONNECT_TIMEOUT_SECONDS", "5"),
+    ],
+)
+def test_a_setting_that_is_wrong_keeps_everything_in(
+    lab: Lab, key: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
     server = lab.server()
-    lab.configure(**{key: ["127.0.0.1/8"]})
+    lab.configure(**{key: value})
     result = lab.send(server.url)
-    assert (result.error_code, result.detail) == ("misconfigured", "A network in our settings can't be read.")
+    assert (result.error_code, result.detail) == ("misconfigured", "A value in our settings is wrong.")
+    assert key in caplog.text
     assert server.connections == 0

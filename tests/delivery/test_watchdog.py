@@ -139,3 +139,19 @@ def test_a_forked_process_has_a_watchdog_of_its_own(monkeypatch: pytest.MonkeyPa
     assert watchdog() is parent
     monkeypatch.setattr(watchdog_module.os, "getpid", lambda: -1)
     assert watchdog() is not parent
+
+
+def test_the_dog_is_woken_anew_where_its_thread_could_not_start(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = pair
+    dog = Watchdog()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _out_of_threads)
+        with pytest.raises(RuntimeError), dog.deadline(60):
+            pass
+    with dog.deadline(0.05) as deadline:
+        deadline.hold(ours)
+        assert ours.recv(1) == b""
+
+
+def _out_of_threads(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

@@ -15,12 +15,13 @@ import pytest
 from django.core import mail
 from django.core.management import call_command
 from django.core.signals import request_started
+from django.db import connection
 from django.test import override_settings
 
 from live_push.engines import autostart
-from live_push.https_server import EndpointServer
 from live_push.models import WorkerHeartbeat
-from tests.engines.processes import running
+from live_push.testing.https_server import EndpointServer
+from tests.engines.processes import eventually, running
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 
 
@@ -43,7 +44,7 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     Loop.started.clear()
     Loop.ran.clear()
     monkeypatch.setattr(autostart, "WorkerLoop", Loop)
-    monkeypatch.setattr(autostart, "_started_in", None)
+    monkeypatch.setattr(autostart, "_started", {})
     monkeypatch.setattr(sys, "argv", ["/srv/.venv/bin/gunicorn", "shop.wsgi"])
     monkeypatch.delattr(mail, "outbox")
     yield Loop.started
@@ -136,8 +137,19 @@ def test_a_forked_process_starts_its_own(loops: list[dict[str, Any]], monkeypatc
 
 @WANTED
 @pytest.mark.django_db
-def test_setting_the_project_up_starts_nothing(loops: list[dict[str, Any]]) -> None:
-    call_command("check")
+@pytest.mark.parametrize("wrong", [{"SECRET_KEYS": "a text"}, {"ENGINE": "nowhere.Engine"}], ids=["value", "path"])
+def test_a_page_of_the_hosts_is_served_although_our_settings_are_wrong(
+    loops: list[dict[str, Any]], wrong: dict[str, Any]
+) -> None:
+    with override_settings(LIVE_PUSH={"AUTOSTART_WORKER": True, **wrong}):
+        request_started.send(sender=None)
+    assert loops == []
+
+
+def test_setting_the_project_up_starts_nothing(loops: list[dict[str, Any]], django_db_blocker: Any) -> None:
+    # Django's own checks ask the database what it can do. From Django 6.1 on they ask each that they are not kept from.
+    with django_db_blocker.unblock(), closing(connection):
+        call_command("check", databases=["default"])
     assert loops == []
 
 
@@ -169,3 +181,32 @@ def _make_the_first_request(port: int) -> None:
             else:
                 return
         never.wait(0.1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_forked_process_is_not_woken_by_its_parents_loop_but_by_its_own() -> None:
+    with EndpointServer() as client:
+        ClientEndpointFactory(url=client.url)
+        with running("tests.engines.forking", live_push={**client.settings, "AUTOSTART_WORKER": True}) as parent:
+            # The child saves the second member once the first save has returned.
+            received = client.wait_for(3, timeout=60)
+            # The parent's loop has ended and taken its heartbeat along.
+            eventually(lambda: WorkerHeartbeat.objects.exclude(name__contains=f"-{parent.pid}-").count() == 1)
+            eventually(lambda: not WorkerHeartbeat.objects.filter(name__contains=f"-{parent.pid}-").exists())
+    names = sorted(request.json()["firstName"] for request in received)
+    assert names == ["Saved by the child", "Saved by the child", "Saved by the parent"]
+
+
+@WANTED
+def test_where_no_thread_can_be_started_the_next_request_tries_again(
+    loops: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        request_started.send(sender=None)
+    assert "No thread can be started" in caplog.text
+    request_started.send(sender=None)
+    assert Loop.ran.wait(10)

@@ -17,10 +17,10 @@ import pytest
 from django.test import override_settings
 
 from live_push import engines
-from live_push.https_server import EndpointServer
+from live_push.figures.status import status
 from live_push.models import Delivery, TierEvent, WorkerHeartbeat
 from live_push.models.clock import stopped
-from live_push.status import status
+from live_push.testing.https_server import EndpointServer
 from tests.conftest import need
 from tests.engines.processes import ROOT, running
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
@@ -58,7 +58,7 @@ def app_of(queue: str) -> Iterator[Any]:
         return app
 
     yield make
-    engines._load.cache_clear()
+    engines.base._load.cache_clear()
     _state._set_current_app(before)
     _state.set_default_app(default)
 
@@ -96,7 +96,7 @@ def worker(app: Any, client: EndpointServer, *arguments: str) -> Any:
 
 def finish() -> bool:
     """Wait until the engine in force has sent its hints."""
-    return engines.current()._waker.finish(10)
+    return engines.current_engine()._waker.finish(10)
 
 
 def test_a_commit_wakes_a_worker(app: Any, client: EndpointServer) -> None:
@@ -107,7 +107,7 @@ def test_a_commit_wakes_a_worker(app: Any, client: EndpointServer) -> None:
         assert received.json()["id"] == profile.pk
 
 
-def test_the_sweep_delivers_what_nobody_was_woken_for(app: Any, client: EndpointServer, tmp_path: Path) -> None:
+def test_the_sweep_delivers_what_no_wake_up_was_received_for(app: Any, client: EndpointServer, tmp_path: Path) -> None:
     ClientEndpointFactory(url=client.url)
     profile = UserProfileFactory()
     with worker(app, client, "--beat", "--schedule", str(tmp_path / "schedule")):
@@ -173,7 +173,7 @@ def test_no_save_waits_for_a_broker_that_accepts_and_never_answers(app_of: Any, 
         app_of(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}//")
         ClientEndpointFactory()
         assert save_and_time() < 2
-        engine = engines.current()
+        engine = engines.current_engine()
         assert engine._waker.finish(60)
         assert engine._waker._bad_until > time.monotonic()
         assert _connections_to(mute) > 0
@@ -232,7 +232,7 @@ def test_eager_tasks_do_not_push_inside_the_save(app_of: Any, client: EndpointSe
 def checked() -> list[str]:
     """The ids of what the engine complains about."""
     with override_settings(LIVE_PUSH={"ENGINE": ENGINE}):
-        return [message.id for message in engines.current().check()]
+        return [message.id for message in engines.current_engine().check()]
 
 
 def test_a_host_as_documented_has_nothing_to_complain_about(app_of: Any) -> None:
@@ -240,7 +240,7 @@ def test_a_host_as_documented_has_nothing_to_complain_about(app_of: Any) -> None
     assert checked() == []
 
 
-def test_a_host_without_a_celery_app_is_told(app_of: Any) -> None:
+def test_a_missing_celery_app_is_reported(app_of: Any) -> None:
     from celery import Celery
 
     bare = Celery("default")
@@ -248,7 +248,7 @@ def test_a_host_without_a_celery_app_is_told(app_of: Any) -> None:
     assert checked() == ["live_push.E007"]
 
 
-def test_a_host_that_never_sweeps_is_told(app_of: Any) -> None:
+def test_a_missing_sweep_is_reported(app_of: Any) -> None:
     app_of("memory://").conf.beat_schedule = {}
     assert checked() == ["live_push.W003"]
 
@@ -258,7 +258,7 @@ def test_a_schedule_that_lives_elsewhere_is_trusted(app_of: Any) -> None:
     assert checked() == []
 
 
-def test_eager_tasks_are_told(app_of: Any) -> None:
+def test_eager_tasks_are_reported(app_of: Any) -> None:
     app_of("memory://").conf.task_always_eager = True
     assert checked() == ["live_push.W004"]
 

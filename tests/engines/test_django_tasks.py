@@ -19,10 +19,10 @@ from django.db import transaction
 from django.test import override_settings
 
 from live_push import engines
-from live_push.https_server import EndpointServer
+from live_push.figures.status import status
 from live_push.models import Delivery, TierEvent
 from live_push.models.clock import stopped
-from live_push.status import status
+from live_push.testing.https_server import EndpointServer
 from tests.conftest import need
 from tests.engines.processes import running
 from tests.factories import ClientEndpointFactory, TierProgramFactory, UserProfileFactory
@@ -41,9 +41,9 @@ def _engine() -> Iterator[None]:
     # Before the setting changes: the one validates its task when imported, the other hears of changes of the setting.
     import_module("live_push.engines.django_tasks")
     import_module(f"{OUR_PACKAGE}.signals")
-    engines._load.cache_clear()
+    engines.base._load.cache_clear()
     yield
-    engines._load.cache_clear()
+    engines.base._load.cache_clear()
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def client() -> Iterator[EndpointServer]:
 
 def finish() -> bool:
     """Wait until the engine in force has sent its hints."""
-    return engines.current()._waker.finish(10)
+    return engines.current_engine()._waker.finish(10)
 
 
 @pytest.mark.usefixtures("table")
@@ -128,7 +128,7 @@ def test_a_backend_that_fails_fails_no_save() -> None:
     with override_settings(LIVE_PUSH={"ENGINE": ENGINE}, TASKS=tasks):
         UserProfileFactory()
         assert finish()
-        assert engines.current()._waker._bad_until > time.monotonic()
+        assert engines.current_engine()._waker._bad_until > time.monotonic()
     deliver(OK)
     assert Delivery.objects.get().status == "succeeded"
 
@@ -156,7 +156,9 @@ def test_the_clock_of_the_tiers_is_a_task(table: Any) -> None:
     assert (event.event, event.due_at) == ("maintain", datetime(2026, 2, 28, tzinfo=UTC))
 
 
-def test_cron_sweeps_what_nobody_was_woken_for(client: EndpointServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cron_delivers_what_no_wake_up_was_received_for(
+    client: EndpointServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     ClientEndpointFactory(url=client.url)
     UserProfileFactory()
     with override_settings(LIVE_PUSH=client.settings):
@@ -175,10 +177,10 @@ def test_cron_sweeps_what_nobody_was_woken_for(client: EndpointServer, capsys: p
 )
 def test_a_backend_that_runs_tasks_at_once_is_an_error(backend: str, found: list[str]) -> None:
     with override_settings(LIVE_PUSH={"ENGINE": ENGINE}, TASKS={"default": {"BACKEND": backend}}):
-        assert [message.id for message in engines.current().check()] == found
+        assert [message.id for message in engines.current_engine().check()] == found
 
 
 @pytest.mark.usefixtures("table")
 def test_a_backend_with_workers_is_none() -> None:
     with override_settings(LIVE_PUSH={"ENGINE": ENGINE}):
-        assert engines.current().check() == []
+        assert engines.current_engine().check() == []

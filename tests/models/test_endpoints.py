@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import IntegrityError, transaction
+from django.forms import modelform_factory
 from django.test import override_settings
 
 from live_push.models import ClientEndpoint, Delivery, EndpointHealth
@@ -131,6 +133,70 @@ def test_a_script_that_does_not_validate_can_not_save_a_url_that_hides_something
 def test_a_script_that_does_not_validate_saves_a_url_in_its_normal_form() -> None:
     ClientEndpoint.objects.create(name="crm", url="https://BÜCHER.example./x")
     assert ClientEndpoint.objects.get().url == "https://xn--bcher-kva.example/x"
+
+
+TYPED = 'https://EXAMPLE.com/{a}?b="c"&d=%7b%'
+STORED = "https://example.com/%7Ba%7D?b=%22c%22&d=%7B%25"
+
+
+def by_a_form(new: ClientEndpoint) -> None:
+    form = modelform_factory(ClientEndpoint, fields=["url"])({"url": TYPED}, instance=new)
+    assert form.is_valid(), form.errors
+    form.save()
+
+
+def by_validation(new: ClientEndpoint) -> None:
+    new.url = TYPED
+    new.full_clean()
+    new.save()
+
+
+def by_save(new: ClientEndpoint) -> None:
+    new.url = TYPED
+    new.save()
+    assert new.url == STORED
+
+
+def by_some_columns(new: ClientEndpoint) -> None:
+    new.save()
+    new.url = TYPED
+    new.save(update_fields=["url"])
+
+
+def by_bulk_create(new: ClientEndpoint) -> None:
+    new.url = TYPED
+    ClientEndpoint.objects.bulk_create([new])
+
+
+def by_update(new: ClientEndpoint) -> None:
+    new.save()
+    ClientEndpoint.objects.update(url=TYPED)
+
+
+def by_bulk_update(new: ClientEndpoint) -> None:
+    new.save()
+    new.url = TYPED
+    ClientEndpoint.objects.bulk_update([new], ["url"])
+
+
+@pytest.mark.parametrize(
+    "write", [by_a_form, by_validation, by_save, by_some_columns, by_bulk_create, by_update, by_bulk_update]
+)
+def test_whatever_writes_a_url_stores_it_percent_encoded(write: Callable[[ClientEndpoint], None]) -> None:
+    write(endpoint())
+    assert ClientEndpoint.objects.get().url == STORED
+
+
+def test_an_address_outside_the_allowed_networks_is_refused_when_it_is_saved() -> None:
+    with override_settings(
+        LIVE_PUSH={"ALLOWED_PRIVATE_NETWORKS": ["10.1.0.0/16"], "EXTRA_BLOCKED_NETWORKS": ["10.1.7.0/24", "8.8.8.8/32"]}
+    ):
+        endpoint(url="https://10.1.0.1/").full_clean()
+        for address in ("10.2.0.1", "127.0.0.1", "[::1]", "169.254.169.254", "10.1.7.1", "8.8.8.8"):
+            with pytest.raises(ValidationError, match="_NETWORKS"):
+                endpoint(url=f"https://{address}/").full_clean()
+            with pytest.raises(ValidationError, match="_NETWORKS"):
+                ClientEndpoint.objects.bulk_create([endpoint(url=f"https://{address}/")])
 
 
 def test_what_was_stored_before_a_rule_was_can_still_be_switched_off() -> None:
@@ -299,9 +365,9 @@ class TestCredentialsDate:
         assert self.at(2028, endpoint, password="password123") == START.replace(year=2028)
 
     def test_a_new_encryption_key_leaves_it(self) -> None:
-        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the old one"]}), stopped(START):
+        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the old key of the site"]}), stopped(START):
             ClientEndpointFactory(basic=True)
-        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the new one", "the old one"]}):
+        with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the new key of the site", "the old key of the site"]}):
             call_command("live_push_rotate_keys", verbosity=0)
             assert self.at(2027, ClientEndpoint.objects.get()) == START
 

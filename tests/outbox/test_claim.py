@@ -13,15 +13,17 @@ from live_push.models import ClientEndpoint, Confirmation, Delivery, EndpointHea
 from live_push.models.clock import stopped
 from live_push.outbox import claim as claiming
 from live_push.outbox import resend
-from live_push.outbox.claim import Worker, claim
+from live_push.outbox.claim import claim, renew_slots
+from live_push.outbox.claim_request import ClaimRequest
+from live_push.outbox.claimed_delivery import ClaimedDelivery
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START, deliver, statements, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def claimed(worker: Worker | None = None) -> list[Delivery]:
-    shares = claim(worker or Worker(name="w"), using="default")
+def claimed(worker: ClaimRequest | None = None) -> list[ClaimedDelivery]:
+    shares = claim(worker or ClaimRequest(name="w"), using="default")
     return [delivery for share in shares for delivery in share.deliveries]
 
 
@@ -29,17 +31,18 @@ def test_a_claim_carries_lease_and_token() -> None:
     with stopped(START):
         ClientEndpointFactory()
         UserProfileFactory()
-        (delivery,) = claimed()
-    assert (delivery.status, delivery.claims_made, delivery.attempts_made) == ("sending", 1, 0)
-    assert delivery.lease_token is not None
-    assert delivery.leased_until == START + timedelta(seconds=60)
+        (mine,) = claimed()
+    row = Delivery.objects.get()
+    assert (row.status, row.claims_made, row.attempts_made) == ("sending", 1, 0)
+    assert row.lease_token == mine.lease_token is not None
+    assert row.leased_until == mine.leased_until == START + timedelta(seconds=60)
 
 
 def test_what_one_worker_has_no_other_gets() -> None:
     ClientEndpointFactory()
     UserProfileFactory.create_batch(3)
-    assert len(claimed(Worker(name="one"))) == 3
-    assert claimed(Worker(name="two")) == []
+    assert len(claimed(ClaimRequest(name="one"))) == 3
+    assert claimed(ClaimRequest(name="two")) == []
 
 
 def test_a_pair_has_one_delivery_in_flight() -> None:
@@ -47,7 +50,7 @@ def test_a_pair_has_one_delivery_in_flight() -> None:
     profile = UserProfileFactory()
     profile.save()
     (first,) = claimed()
-    assert first.push.trigger == "created"
+    assert Push.objects.get(pk=first.push.pk).trigger == "created"
     assert claimed() == []
 
 
@@ -93,11 +96,11 @@ class TestPriority:
         live.save()
         order = []
         for _ in range(3):
-            shares = claim(Worker(name="w", window=1, held={endpoint.pk: 0}), using="default")
+            shares = claim(ClaimRequest(name="w", window=1, held={endpoint.pk: 0}), using="default")
             (delivery,) = shares[0].deliveries
-            order.append(delivery.profile)
+            order.append(delivery.profile_id)
             Delivery.objects.filter(pk=delivery.pk).update(status="succeeded", lease_token=None)
-        assert order == [live, retried, resent]
+        assert order == [live.pk, retried.pk, resent.pk]
 
 
 class TestOrderings:
@@ -127,7 +130,7 @@ class TestOrderings:
         requests = deliver(status(404))
         assert [request.body.split(b'"city":"')[1][:1].decode() for request in requests] == sent
 
-    def test_in_order_a_failed_update_gives_way_to_a_newer_one(self) -> None:
+    def test_in_order_a_newer_update_supersedes_a_failed_one(self) -> None:
         ClientEndpointFactory()
         profile = UserProfileFactory()
         deliver(status(404))
@@ -165,51 +168,71 @@ class TestOrderings:
             for _ in range(50):
                 profile.save()
             other = UserProfileFactory()
-            assert {delivery.profile for delivery in claimed(Worker(name="w", window=1))} == {other}
+            assert {delivery.profile_id for delivery in claimed(ClaimRequest(name="w", window=1))} == {other.pk}
 
 
 class TestLimits:
     def test_the_cap_holds_over_all_workers(self) -> None:
         endpoint = ClientEndpointFactory(max_in_flight=3)
         UserProfileFactory.create_batch(20)
-        one = claim(Worker(name="one", workers=2, window=2), using="default")
-        two = claim(Worker(name="two", workers=2, window=2), using="default")
-        third = claim(Worker(name="three", workers=2), using="default")
+        one = claim(ClaimRequest(name="one", workers=2, window=2), using="default")
+        two = claim(ClaimRequest(name="two", workers=2, window=2), using="default")
+        third = claim(ClaimRequest(name="three", workers=2), using="default")
         assert [share.slots for share in [*one, *two, *third]] == [1, 1, 1]
-        assert claimed(Worker(name="four", workers=2)) == []
+        assert claimed(ClaimRequest(name="four", workers=2)) == []
         assert len(EndpointHealth.objects.get(endpoint=endpoint).slots) == 3
 
     def test_places_of_a_worker_that_died_come_back_with_time(self) -> None:
         ClientEndpointFactory(max_in_flight=1)
         with stopped(START):
             UserProfileFactory.create_batch(300)
-            assert claimed(Worker(name="dead", window=1))
-            assert not claimed(Worker(name="alive"))
-        with stopped(START + timedelta(seconds=61)):
-            assert claimed(Worker(name="alive"))
+            assert claimed(ClaimRequest(name="dead", window=1))
+            assert not claimed(ClaimRequest(name="alive"))
+        with stopped(START + timedelta(seconds=17.9)):
+            assert not claimed(ClaimRequest(name="alive"))
+        with stopped(START + timedelta(seconds=18.1)):
+            assert claimed(ClaimRequest(name="alive"))
+
+    def test_places_are_leased_anew_without_taking_more(self) -> None:
+        endpoint = ClientEndpointFactory(max_in_flight=2)
+        with stopped(START):
+            UserProfileFactory.create_batch(3)
+            claimed(ClaimRequest(name="w", window=1))
+        with stopped(START + timedelta(seconds=10)):
+            (share,) = renew_slots(ClaimRequest(name="w", held={endpoint.pk: 1}), [endpoint.pk], using="default")
+        assert (share.slots, share.deliveries) == (1, [])
+        assert EndpointHealth.objects.get().slots == {"w": [1, (START + timedelta(seconds=28)).timestamp()]}
+
+    @pytest.mark.parametrize("state", ["open", "half_open"])
+    def test_an_endpoint_that_rests_or_is_probed_leases_no_places_anew(self, state: str) -> None:
+        endpoint = ClientEndpointFactory()
+        with stopped(START):
+            EndpointHealth.objects.update(breaker_state=state, rests_until=START)
+            (share,) = renew_slots(ClaimRequest(name="w", held={endpoint.pk: 1}), [endpoint.pk], using="default")
+        assert share.slots == 0
 
     def test_a_worker_keeps_places_for_what_it_has_under_way(self) -> None:
         endpoint = ClientEndpointFactory(max_in_flight=4)
         UserProfileFactory.create_batch(8)
-        (share,) = claim(Worker(name="one", window=4, workers=2, in_flight={endpoint.pk: 4}), using="default")
+        (share,) = claim(ClaimRequest(name="one", window=4, workers=2, in_flight={endpoint.pk: 4}), using="default")
         assert share.slots == 4
-        assert claimed(Worker(name="two", workers=2)) == []
+        assert claimed(ClaimRequest(name="two", workers=2)) == []
 
     def test_the_rate_limit_holds_over_all_workers(self) -> None:
         ClientEndpointFactory(rate_limit_per_second=2)
         with stopped(START):
             UserProfileFactory.create_batch(9)
-            assert len(claimed(Worker(name="one"))) == 2
-            assert claimed(Worker(name="two")) == []
+            assert len(claimed(ClaimRequest(name="one"))) == 2
+            assert claimed(ClaimRequest(name="two")) == []
         with stopped(START + timedelta(seconds=0.5)):
-            assert len(claimed(Worker(name="two"))) == 1
+            assert len(claimed(ClaimRequest(name="two"))) == 1
         with stopped(START + timedelta(seconds=60)):
-            assert len(claimed(Worker(name="one"))) == 2
+            assert len(claimed(ClaimRequest(name="one"))) == 2
 
     def test_every_endpoint_with_due_work_gets_its_share_of_the_window(self) -> None:
         ClientEndpointFactory.create_batch(4, max_in_flight=2)
         UserProfileFactory.create_batch(50)
-        shares = claim(Worker(name="w", window=40), using="default")
+        shares = claim(ClaimRequest(name="w", window=40), using="default")
         assert [len(share.deliveries) for share in shares] == [10] * 4
 
 
@@ -232,8 +255,8 @@ class TestARestingEndpoint:
             assert len(deliver(status(500))) == 5
         assert EndpointHealth.objects.get(endpoint=endpoint).breaker_state == "open"
         with stopped(START + timedelta(seconds=31)):
-            assert len(claimed(Worker(name="one"))) == 1
-            assert claimed(Worker(name="two")) == []
+            assert len(claimed(ClaimRequest(name="one"))) == 1
+            assert claimed(ClaimRequest(name="two")) == []
 
     def test_uses_up_no_attempts(self) -> None:
         ClientEndpointFactory()
@@ -252,7 +275,7 @@ class TestARestingEndpoint:
         probed = []
         for minutes in (1, 3, 6):
             with stopped(START + timedelta(minutes=minutes)):
-                (delivery,) = claimed(Worker(name="w"))
+                (delivery,) = claimed(ClaimRequest(name="w"))
                 probed.append(delivery.profile_id)
                 Delivery.objects.filter(pk=delivery.pk).update(
                     status="pending", next_attempt_at=START, lease_token=None, leased_until=None
@@ -332,8 +355,8 @@ def test_the_queries_for_due_work_use_their_index() -> None:
         for table in names:
             cursor.execute(f"ANALYZE TABLE {table}" if connection.vendor == "mysql" else f"ANALYZE {table}")
     with stopped(START + timedelta(days=400)):
-        asked = statements(lambda: claim(Worker(name="w"), using="default"))
-    plans = [explain(sql) for sql in asked if re.search("next_attempt_at.? <= ", sql)]
+        asked = statements(lambda: claim(ClaimRequest(name="w"), using="default"))
+    plans = [explain(sql) for sql in asked if re.search("AND [^ ]*next_attempt_at.? <= ", sql)]
     # Who has due work; then what is due to each, live updates, retries and resends.
     assert len(plans) == 1 + 3 * len(endpoints)
     for plan in plans:

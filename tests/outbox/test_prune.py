@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from live_push import api
-from live_push.convergence import convergence
+from live_push.figures.convergence import convergence
 from live_push.models import Attempt, Confirmation, Delivery, DeliveryStatus, Push
 from live_push.models.clock import stopped
 from live_push.outbox import prune
@@ -104,7 +104,7 @@ def test_confirmations_stay_and_so_does_the_convergence_figure() -> None:
     assert convergence(using="default") == before
 
 
-def test_after_pruning_an_older_state_still_gives_way() -> None:
+def test_after_pruning_an_older_state_is_still_superseded() -> None:
     """What an endpoint accepted decides, not what the log remembers of it."""
     ClientEndpointFactory()
     with stopped(START):
@@ -118,7 +118,7 @@ def test_after_pruning_an_older_state_still_gives_way() -> None:
 
 
 def test_long_work_is_cut_into_short_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "ROWS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(prune, "DELIVERIES_PER_TRANSACTION", 2)
     ClientEndpointFactory()
     with stopped(START):
         UserProfileFactory.create_batch(5)
@@ -191,7 +191,7 @@ def test_a_resend_that_has_no_body_yet_still_gets_one() -> None:
 
 
 def test_pages_of_bodies_leave_none_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "ROWS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(prune, "DELIVERIES_PER_TRANSACTION", 2)
     ClientEndpointFactory.create_batch(3)
     with stopped(START):
         UserProfileFactory.create_batch(5)

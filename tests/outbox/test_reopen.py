@@ -131,7 +131,7 @@ class TestReactivation:
             created.pk,
         }
         deliver()
-        assert not UserProfile.objects.stale(endpoint.pk).exists()
+        assert not UserProfile.objects.behind_or_never_sent(endpoint.pk).exists()
         assert same.pk
 
     def test_does_the_same_when_switched_by_a_queryset(self) -> None:
@@ -143,7 +143,7 @@ class TestReactivation:
         profile.save()
         ClientEndpoint.objects.update(is_active=True)
         assert len(deliver()) == 1
-        assert not UserProfile.objects.stale(endpoint.pk).exists()
+        assert not UserProfile.objects.behind_or_never_sent(endpoint.pk).exists()
 
     def test_begins_a_new_run_for_what_waited(self) -> None:
         endpoint = ClientEndpointFactory()
@@ -164,7 +164,7 @@ class TestReactivation:
             pytest.param("strict", ["Linz", "Bonn", "Wien"], id="strict: none gives way"),
         ],
     )
-    def test_lets_older_waiting_states_give_way(self, ordering: str, sent: list[str]) -> None:
+    def test_cancels_older_waiting_states(self, ordering: str, sent: list[str]) -> None:
         endpoint = ClientEndpointFactory(ordering=ordering)
         profile, other = UserProfileFactory(city="Graz"), UserProfileFactory(city="Graz")
         deliver()

@@ -15,10 +15,10 @@ from django.test import override_settings
 from live_push import api
 from live_push.models import Confirmation, Delivery, Push, UserProfile
 from live_push.models.clock import stopped
-from live_push.outbox import resend
+from live_push.outbox import draw, resend
+from live_push.outbox.behind import profiles_behind
 from live_push.outbox.event_ids import EventIds
 from live_push.outbox.fan_out import fan_out
-from live_push.outbox.stale import lacking
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START, command, deliver, multiply_profiles, statements, status
 
@@ -81,8 +81,8 @@ def test_a_resend_to_one_endpoint_leaves_the_others_up_to_date() -> None:
     deliver()
     assert api.push_profile(profile, endpoints=[one]) == 1
     deliver()
-    assert not UserProfile.objects.stale(one.pk).exists()
-    assert not UserProfile.objects.stale(other.pk).exists()
+    assert not UserProfile.objects.behind_or_never_sent(one.pk).exists()
+    assert not UserProfile.objects.behind_or_never_sent(other.pk).exists()
 
 
 def test_a_newer_update_makes_a_waiting_resend_pointless() -> None:
@@ -190,7 +190,7 @@ class TestInBulk:
         assert peaks[1] < peaks[0] + 2_000_000
 
 
-class TestLacking:
+class TestProfilesBehind:
     def test_is_who_was_never_sent_or_is_behind(self) -> None:
         endpoint = ClientEndpointFactory()
         fine, behind = UserProfileFactory.create_batch(2)
@@ -200,20 +200,20 @@ class TestLacking:
         endpoint.save()
         never = UserProfileFactory()
         ids = [fine.pk, behind.pk, never.pk]
-        assert lacking(ids, endpoint, using="default") == [behind.pk, never.pk]
+        assert profiles_behind(ids, endpoint, using="default") == [behind.pk, never.pk]
 
     def test_leaves_out_whose_current_state_waits_already(self) -> None:
         endpoint = ClientEndpointFactory()
         profile = UserProfileFactory()
-        assert lacking([profile.pk], endpoint, using="default") == []
+        assert profiles_behind([profile.pk], endpoint, using="default") == []
 
     def test_by_digest_finds_what_raw_sql_changed(self) -> None:
         endpoint = ClientEndpointFactory()
         profile = UserProfileFactory()
         deliver()
         UserProfile._base_manager.update(city="changed by raw SQL")
-        assert lacking([profile.pk], endpoint, using="default") == []
-        assert lacking([profile.pk], endpoint, using="default", verify=True) == [profile.pk]
+        assert profiles_behind([profile.pk], endpoint, using="default") == []
+        assert profiles_behind([profile.pk], endpoint, using="default", verify=True) == [profile.pk]
 
     @pytest.mark.parametrize("capturing", [False, True])
     def test_by_digest_leaves_out_whose_current_state_waits_already(self, capturing: bool) -> None:
@@ -227,21 +227,21 @@ class TestLacking:
         UserProfile._base_manager.filter(pk__in=[resent.pk, changed.pk]).update(city="changed by raw SQL")
         resend.record([resent.pk], using="default", endpoint_ids=[endpoint.pk])
         ids = [profile.pk for profile in profiles]
-        assert lacking(ids, endpoint, using="default", verify=True) == [changed.pk]
+        assert profiles_behind(ids, endpoint, using="default", verify=True) == [changed.pk]
 
     def test_by_digest_overlooks_the_id_that_the_endpoint_gave(self) -> None:
         endpoint, other = ClientEndpointFactory(capturing=True), ClientEndpointFactory()
         profile = UserProfileFactory()
         deliver(status(200, b'{"third_party_id": "T-1"}'))
-        assert lacking([profile.pk], endpoint, using="default", verify=True) == []
-        assert lacking([profile.pk], other, using="default", verify=True) == [profile.pk]
+        assert profiles_behind([profile.pk], endpoint, using="default", verify=True) == []
+        assert profiles_behind([profile.pk], other, using="default", verify=True) == [profile.pk]
 
     def test_by_digest_overlooks_the_order_of_custom_keys(self) -> None:
         endpoint = ClientEndpointFactory()
         profile = UserProfileFactory(custom_data={"a": 1, "b": 2})
         deliver()
         UserProfile._base_manager.update(custom_data={"b": 2, "a": 1})
-        assert lacking([profile.pk], endpoint, using="default", verify=True) == []
+        assert profiles_behind([profile.pk], endpoint, using="default", verify=True) == []
 
 
 def test_a_draw_fills_each_push_once() -> None:
@@ -250,9 +250,9 @@ def test_a_draw_fills_each_push_once() -> None:
     deliver()
     api.push_profile(profile)
     push = Push.objects.get(trigger="resend")
-    resend.draw([push.pk], using="default")
+    draw.draw([push.pk], using="default")
     drawn = Push.objects.get(pk=push.pk)
-    resend.draw([push.pk], using="default")
+    draw.draw([push.pk], using="default")
     assert Push.objects.get(pk=push.pk).sequence == drawn.sequence
     assert Delivery.objects.get(push=push).position == drawn.sequence
 

@@ -24,14 +24,14 @@ from django.urls import reverse
 
 from live_push import conf
 from live_push.contract.payload import ProfilePayload
-from live_push.delivery import signing
-from live_push.delivery.deliver import prepare
 from live_push.delivery.request import Request
-from live_push.delivery.result import Result
-from live_push.engines.base import run_once
+from live_push.delivery.send import prepare
+from live_push.engines.run import run_once
 from live_push.exceptions import SecretMisuse, SecretUnreadable
-from live_push.https_server import EndpointServer, Exchange
+from live_push.housekeeping import signing_secrets
 from live_push.models import ClientEndpoint, Delivery, EndpointHealth, Push, UserProfile
+from live_push.rules.result import Result
+from live_push.testing.https_server import EndpointServer, Exchange
 from tests.factories import UserProfileFactory
 
 from . import marker
@@ -123,7 +123,7 @@ class Journey:
             endpoint.save()
             self.shown(endpoint, vars(endpoint))
             for _ in range(2):
-                signing.rotate(endpoint, randomness=lambda length: marker.SIGNING_KEY)
+                signing_secrets.rotate(endpoint, randomness=lambda length: marker.SIGNING_KEY)
 
     def shown(self, *things: object) -> None:
         """What a developer sees who prints or formats it."""
@@ -310,7 +310,7 @@ def through_the_commands(journey: Journey) -> None:
 
 
 COMMANDS = [
-    ("check",),
+    ("check", "--database", "default"),
     ("live_push_status",),
     ("live_push_status", "--json"),
     *(("live_push_contract", "--format", form) for form in ("json-schema", "openapi", "sample")),

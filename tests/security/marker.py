@@ -47,9 +47,11 @@ class Places:
 
     def leaks(self) -> set[tuple[str, str]]:
         """Place and secret, wherever one shows in any look."""
+        # A text often comes many times, as a frame of many reports does.
+        looked_for = {name: looks(marker) for name, marker in MARKERS.items()}
         return {
             (place, name)
             for place, contents in self._contents.items()
-            for name, marker in MARKERS.items()
-            if any(look in content for content in contents for look in looks(marker))
+            for name, found in looked_for.items()
+            if any(look in content for content in set(contents) for look in found)
         }

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from live_push.contract import headers
 from live_push.contract.headers import Auth
-from live_push.delivery.deliver import secrets_of
-from live_push.delivery.redaction import clean, clean_bytes
 from live_push.delivery.request import Request
+from live_push.delivery.send import secrets_of
 from live_push.models import Attempt
+from live_push.rules.redaction import clean, clean_bytes
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import deliver, status
 

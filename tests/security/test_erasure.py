@@ -13,11 +13,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
 from django.test import override_settings
 
-from live_push.delivery import settle as settling
-from live_push.delivery.result import Result
-from live_push.engines.base import run_once
+from live_push.engines.run import run_once
 from live_push.models import Attempt, Confirmation, Delivery, Push, UserProfile
-from live_push.outbox import erase
+from live_push.outbox import erase, erasure_report
+from live_push.outbox import settle as settling
+from live_push.rules.result import Result
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, ScriptedTransport, deliver, status
 
@@ -94,7 +94,7 @@ def test_other_members_keep_theirs() -> None:
 def test_members_deleted_in_bulk_leave_nothing_either() -> None:
     a_member_with_a_history()
     UserProfile.objects.all().delete()
-    assert not erase.remains(using="default")
+    assert not erasure_report.remaining_data(using="default")
 
 
 def test_a_deletion_that_is_rolled_back_erases_nothing() -> None:
@@ -117,7 +117,7 @@ def test_a_verdict_that_comes_after_the_deletion_writes_nothing_back() -> None:
     deliver(accept)
     assert Delivery.objects.get().status == "cancelled"
     assert not Attempt.objects.exists()
-    assert not erase.remains(using="default")
+    assert not erasure_report.remaining_data(using="default")
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite never has two writers at once.")
@@ -138,7 +138,7 @@ def test_a_verdict_that_is_being_written_during_the_deletion_is_erased_with_the_
 
     monkeypatch.setattr(settling, "_write", write_while_the_member_is_deleted)
     transport = ScriptedTransport(status(200, b"Welcome, Zephyrine!"))
-    run_once("default", threads=1, transport=transport, dice=lambda: 0.0)
+    run_once("default", threads=1, transport=transport, random=lambda: 0.0)
     deleting.join()
     assert not UserProfile.objects.exists()
     assert Attempt.objects.get().status_code == 200
@@ -168,10 +168,10 @@ class TestWhoWasSentIt:
         other = UserProfileFactory()
         ClientEndpointFactory(name="never sent to")
         pk = profile.pk
-        assert erase.recipients(pk, using="default") == ["captures", "echoes"]
+        assert erasure_report.recipients(pk, using="default") == ["captures", "echoes"]
         profile.delete()
-        assert erase.recipients(pk, using="default") == ["captures", "echoes"]
-        assert erase.recipients(other.pk, using="default") == []
+        assert erasure_report.recipients(pk, using="default") == ["captures", "echoes"]
+        assert erasure_report.recipients(other.pk, using="default") == []
 
     def test_is_known_of_each_of_many_who_are_deleted_at_once(self) -> None:
         ClientEndpointFactory(name="first")
@@ -184,7 +184,7 @@ class TestWhoWasSentIt:
         erase.erase(ids, using="default")
         Push.objects.update(profile=None)
         Delivery.objects.update(profile=None)
-        assert [erase.recipients(pk, using="default") for pk in ids] == [["first"], ["first", "second"]]
+        assert [erasure_report.recipients(pk, using="default") for pk in ids] == [["first"], ["first", "second"]]
 
     def test_is_known_of_what_was_under_way(self) -> None:
         ClientEndpointFactory(name="slow")
@@ -195,7 +195,7 @@ class TestWhoWasSentIt:
             return OK
 
         deliver(accept)
-        assert erase.recipients(pk, using="default") == ["slow"]
+        assert erasure_report.recipients(pk, using="default") == ["slow"]
 
     def test_can_not_be_read_out_of_the_database_without_the_key(self) -> None:
         keys = {"SECRET_KEYS": ["a key of this year"]}
@@ -206,9 +206,9 @@ class TestWhoWasSentIt:
         subjects = set(Push.objects.values_list("subject", flat=True))
         assert len(subjects) == 1
         assert re.fullmatch("[0-9a-f]{64}", subjects.pop() or "")
-        assert erase.recipients(pk, using="default") == []
+        assert erasure_report.recipients(pk, using="default") == []
         with override_settings(LIVE_PUSH={"SECRET_KEYS": ["a newer key of ours", *keys["SECRET_KEYS"]]}):
-            assert erase.recipients(pk, using="default") == ["captures", "echoes"]
+            assert erasure_report.recipients(pk, using="default") == ["captures", "echoes"]
 
     def test_is_not_known_of_members_who_stay(self) -> None:
         a_member_with_a_history()
@@ -267,7 +267,7 @@ class TestTheCommand:
     def test_it_says_in_words_what_it_found(self) -> None:
         out, err = StringIO(), StringIO()
         call_command("live_push_erasure", "--check", stdout=out, stderr=err)
-        assert "Nothing of deleted members is left" in out.getvalue()
+        assert "No data of deleted members is left" in out.getvalue()
         a_member_with_a_history().delete()
         Push.objects.update(payload=b"{}")
         with pytest.raises(SystemExit):
@@ -281,14 +281,14 @@ class TestTheCommand:
         profile.delete()
         out = StringIO()
         call_command("live_push_erasure", "--profile", str(pk), stdout=out)
-        assert "went to captures, echoes: who received them may have to be told" in out.getvalue()
+        assert "was sent to captures, echoes. Ask these clients" in out.getvalue()
 
     def test_it_says_in_words_that_a_member_is_not_deleted_yet(self) -> None:
         profile = UserProfileFactory()
         err = StringIO()
         with pytest.raises(SystemExit):
             call_command("live_push_erasure", "--profile", str(profile.pk), stdout=StringIO(), stderr=err)
-        assert f"Profile {profile.pk} exists: delete it" in err.getvalue()
+        assert f"Profile {profile.pk} exists. Delete it" in err.getvalue()
 
     def test_quietly_means_quietly(self) -> None:
         out = StringIO()
@@ -304,4 +304,4 @@ class TestTheCommand:
 @override_settings(LIVE_PUSH={"ENCRYPT_PAYLOADS": True})
 def test_erasure_reaches_what_is_encrypted_too() -> None:
     a_member_with_a_history().delete()
-    assert not erase.remains(using="default")
+    assert not erasure_report.remaining_data(using="default")

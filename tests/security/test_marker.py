@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 from django.db import connection
 
-from live_push.https_server import EndpointServer
+from live_push.testing.https_server import EndpointServer
 from tests.conftest import need
 
 from .journey import Journey
@@ -32,7 +32,7 @@ WHERE = {
 }
 
 
-@pytest.mark.parametrize("transport", ["transport.RequestsTransport", "aiohttp_transport.AiohttpTransport"])
+@pytest.mark.parametrize("transport", ["transport.RequestsTransport", "fast.FastTransport"])
 def test_no_secret_shows_anywhere(transport: str) -> None:
     places = Places()
     with EndpointServer() as server:

@@ -11,20 +11,20 @@ from django import forms
 from django.contrib.admin import ModelAdmin
 from django.test import override_settings
 
-from live_push import key_rotation
-from live_push.admin.endpoints import ClientEndpointAdmin
-from live_push.concealed import Masked, Secret
+from live_push.admin.endpoints.endpoint_admin import ClientEndpointAdmin
 from live_push.conf import Settings
 from live_push.contract import headers
-from live_push.delivery import redaction, settle
-from live_push.delivery.deliver import Outcome, send
-from live_push.delivery.result import Result
-from live_push.encryption import Keyring
-from live_push.engines import pipeline
+from live_push.delivery.send import outcome_of, send
+from live_push.engines import sender
 from live_push.exceptions import SecretUnreadable
-from live_push.fields import EncryptedTextField, StoredBytesField
-from live_push.https_server import EndpointServer
+from live_push.housekeeping import key_rotation
 from live_push.models import ClientEndpoint, Push
+from live_push.rules import redaction
+from live_push.rules.masking import Masked, Secret
+from live_push.rules.result import Result
+from live_push.secrets.fields import EncryptedTextField, StoredBytesField
+from live_push.secrets.keyring import Keyring
+from live_push.testing.https_server import EndpointServer
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, deliver
 
@@ -44,7 +44,7 @@ def nothing_is_encrypted(patch: pytest.MonkeyPatch) -> None:
 
 
 def answers_are_kept_as_they_come(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(settle, "clean_bytes", lambda body, limit, secrets: body[:limit])
+    patch.setattr("live_push.delivery.send.clean_bytes", lambda body, limit, secrets: body[:limit])
 
 
 def what_was_sent_is_not_looked_for(patch: pytest.MonkeyPatch) -> None:
@@ -69,16 +69,15 @@ def credentials_are_ordinary_text_on_their_way(patch: pytest.MonkeyPatch) -> Non
 
 
 def errors_of_transports_are_quoted(patch: pytest.MonkeyPatch) -> None:
-    def attempt(self: Any, prepared: Any) -> None:
+    def attempt(self: Any, prepared: Any, taken: Any) -> None:
         try:
             outcome = send(prepared, self.transport)
         except Exception:  # noqa: BLE001
-            pipeline.logger.exception("The transport raised.")
-            outcome = Outcome(prepared, Result(error_code="unexpected"))
-        self._outcomes.put(outcome)
-        self.something_happened.set()
+            sender.logger.exception("The transport raised.")
+            outcome = outcome_of(prepared, Result(error_code="unexpected"))
+        self._report(outcome)
 
-    patch.setattr(pipeline.Pipeline, "_attempt", attempt)
+    patch.setattr(sender.Sender, "_attempt", attempt)
 
 
 def fixtures_carry_the_text(patch: pytest.MonkeyPatch) -> None:
@@ -90,7 +89,11 @@ def forms_repeat_what_was_typed(patch: pytest.MonkeyPatch) -> None:
 
 
 def error_reports_repeat_what_was_typed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ClientEndpointAdmin, "changeform_view", ModelAdmin.changeform_view)
+    def changeform_view(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        del request.sensitive_post_parameters
+        return ModelAdmin.changeform_view(self, request, *args, **kwargs)
+
+    patch.setattr(ClientEndpointAdmin, "changeform_view", changeform_view)
 
 
 def settings_show_their_keys(patch: pytest.MonkeyPatch) -> None:
@@ -195,8 +198,8 @@ def an_old_key_may_go_after_a_rotation() -> None:
     with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the key of last year"]}):
         endpoint = ClientEndpointFactory(api_key_auth=True)
     with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the key of this year", "the key of last year"]}):
-        for column in key_rotation.columns():
-            list(key_rotation.rotate(column, using="default"))
+        for column in key_rotation.encrypted_columns():
+            list(key_rotation.rotate_column(column, using="default"))
     with override_settings(LIVE_PUSH={"SECRET_KEYS": ["the key of this year"]}):
         assert ClientEndpoint.objects.get(pk=endpoint.pk).reveal("api_key")
 

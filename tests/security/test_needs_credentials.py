@@ -9,12 +9,12 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import override_settings
 
-from live_push.delivery.deliver import prepare
 from live_push.delivery.request import Request
-from live_push.delivery.result import ErrorCode, Result
+from live_push.delivery.send import prepare
 from live_push.engines.pipeline import Pipeline
 from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, UserProfile
 from live_push.models.clock import stopped
+from live_push.rules.result import ErrorCode, Result
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import OK, START, ScriptedTransport, deliver
 
@@ -109,11 +109,26 @@ def test_a_key_lost_between_claim_and_start_costs_no_attempt() -> None:
     ClientEndpointFactory(api_key_auth=True)
     UserProfileFactory()
     transport = ScriptedTransport(OK)
-    pipeline = Pipeline(using="default", name="w", threads=1, transport=transport, dice=lambda: 0.0)
-    assert pipeline._claim(alone=False) == 1
+    pipeline = Pipeline(using="default", name="w", threads=1, transport=transport, random=lambda: 0.0)
+    assert pipeline._claim(isolated=False) == 1
     with override_settings(LIVE_PUSH=KEYS_LOST):
         pipeline._send()
         assert pipeline.run_until_idle() == 0
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.attempts_made, transport.requests) == ("pending", 0, [])
+    pipeline.close()
+
+
+def test_a_secret_that_became_unreadable_between_claim_and_start_costs_no_attempt() -> None:
+    endpoint = ClientEndpointFactory(api_key_auth=True)
+    UserProfileFactory()
+    transport = ScriptedTransport(OK)
+    pipeline = Pipeline(using="default", name="w", threads=1, transport=transport, random=lambda: 0.0)
+    assert pipeline._claim(isolated=False) == 1
+    # The secret is bound to the old host.
+    ClientEndpoint.objects.filter(pk=endpoint.pk).update(url="https://elsewhere.example.com/")
+    pipeline._send()
+    assert pipeline.run_until_idle() == 0
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.attempts_made, transport.requests) == ("pending", 0, [])
     pipeline.close()
@@ -182,7 +197,7 @@ def test_a_payload_that_can_not_be_decrypted_is_tried_again_on_schedule() -> Non
         assert deliver(OK) == []
     delivery, attempt = Delivery.objects.get(), Attempt.objects.get()
     assert (delivery.status, attempt.error_code) == ("pending", ErrorCode.MISCONFIGURED)
-    assert "can't be decrypted" in attempt.detail
+    assert "decrypts the stored payload" in attempt.detail
 
 
 def test_a_payload_that_can_not_be_decrypted_holds_up_no_other_member() -> None:

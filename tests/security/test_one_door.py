@@ -21,8 +21,8 @@ from django.urls import reverse
 from pytest_socket import SocketConnectBlockedError
 
 import live_push
-from live_push.engines.base import run_once
-from live_push.https_server import EndpointServer
+from live_push.engines.run import run_once
+from live_push.testing.https_server import EndpointServer
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 
 HOUSE = Path(live_push.__file__).parent
@@ -31,14 +31,14 @@ EXAMPLE = HOUSE.parent / "example_project"
 # What opens a connection, or looks a name up, in whatever library.
 OPENS = re.compile(
     r"\b(create_connection|getaddrinfo|gethostbyname|urlopen|HTTPS?Connection|open_connection|connect_ex)\b"
-    r"|\baiohttp\.(request|ClientSession|TCPConnector)\b"
+    r"|\bpycurl\.Curl\("
     r"|\brequests\.(get|post|put|patch|delete|head|request|Session)\b"
     r"|\bsocket\.socket\((?!fileno)"
 )
 DOOR = {
     "delivery/transport.py",
-    "delivery/aiohttp_connection.py",
-    "delivery/aiohttp_transport.py",
+    "delivery/fast/attempt.py",
+    "delivery/fast/transfer.py",
     "delivery/dialling.py",
     "delivery/resolver.py",
 }
@@ -103,8 +103,11 @@ sys.addaudithook(oracle)
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("transport", ["transport.RequestsTransport", "aiohttp_transport.AiohttpTransport"])
-def test_whatever_is_done_only_the_door_opens(transport: str) -> None:
+@pytest.mark.parametrize(
+    ("transport", "dials"),
+    [("transport.RequestsTransport", "delivery/dialling.py"), ("fast.FastTransport", "delivery/fast/attempt.py")],
+)
+def test_whatever_is_done_only_the_door_opens(transport: str, dials: str) -> None:
     cache.clear()
     admin = Client()
     admin.force_login(User.objects.create_superuser("boss"))
@@ -119,12 +122,12 @@ def test_whatever_is_done_only_the_door_opens(transport: str) -> None:
                 admin.get(reverse(f"admin:live_push_clientendpoint_{name}", args=[endpoint.pk]))
             preview = reverse("admin:live_push_userprofile_preview", args=[profile.pk])
             admin.get(f"{preview}?endpoint={endpoint.pk}")
-            for command in ("live_push_status", "check"):
-                call_command(command, stdout=io.StringIO(), stderr=io.StringIO())
+            for command in (["live_push_status"], ["check", "--database", "default"]):
+                call_command(*command, stdout=io.StringIO(), stderr=io.StringIO())
             assert len(server.received) == 1
             admin.post(reverse("admin:live_push_clientendpoint_test", args=[endpoint.pk]), {"member": ""})
             assert len(server.received) == 2
-    assert doors == {"delivery/dialling.py", "delivery/resolver.py"}
+    assert doors == {dials, "delivery/resolver.py"}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -19,10 +19,10 @@ import pytest
 from django.test import override_settings
 
 from live_push.contract.signature import sign
-from live_push.delivery import signing
-from live_push.engines.base import run_once
-from live_push.https_server import EndpointServer
+from live_push.engines.run import run_once
+from live_push.housekeeping import signing_secrets
 from live_push.models import ClientEndpoint
+from live_push.testing.https_server import EndpointServer
 from tests.conftest import need
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 
@@ -129,13 +129,13 @@ def forged(body: bytes, headers: Headers, secret: str, **replaced: str) -> Heade
 
 
 def test_a_push_is_genuine(verify: Verify, server: EndpointServer, endpoint: ClientEndpoint) -> None:
-    secret = signing.rotate(endpoint)
+    secret = signing_secrets.rotate(endpoint)
     body, headers = pushed(server)
     assert verify(body, headers, secret)
 
 
 def test_what_was_tampered_with_is_not(verify: Verify, server: EndpointServer, endpoint: ClientEndpoint) -> None:
-    secret = signing.rotate(endpoint)
+    secret = signing_secrets.rotate(endpoint)
     body, headers = pushed(server)
     refused = {
         "another body": verify(body + b" ", headers, secret),
@@ -152,7 +152,7 @@ def test_what_was_tampered_with_is_not(verify: Verify, server: EndpointServer, e
 
 
 def test_what_lacks_a_header_is_not(verify: Verify, server: EndpointServer, endpoint: ClientEndpoint) -> None:
-    secret = signing.rotate(endpoint)
+    secret = signing_secrets.rotate(endpoint)
     body, headers = pushed(server)
     for name in HEADERS:
         assert not verify(body, {other: value for other, value in headers.items() if other != name}, secret)
@@ -161,7 +161,7 @@ def test_what_lacks_a_header_is_not(verify: Verify, server: EndpointServer, endp
 def test_what_was_recorded_is_not_taken_ten_minutes_later(
     verify: Verify, server: EndpointServer, endpoint: ClientEndpoint
 ) -> None:
-    secret = signing.rotate(endpoint)
+    secret = signing_secrets.rotate(endpoint)
     body, headers = pushed(server)
     now = int(time.time())
     assert verify(body, forged(body, headers, secret, **{"webhook-timestamp": str(now - 100)}), secret)
@@ -172,8 +172,8 @@ def test_what_was_recorded_is_not_taken_ten_minutes_later(
 def test_during_a_rotation_either_secret_serves(
     verify: Verify, server: EndpointServer, endpoint: ClientEndpoint
 ) -> None:
-    old = signing.rotate(endpoint)
-    new = signing.rotate(endpoint)
+    old = signing_secrets.rotate(endpoint)
+    new = signing_secrets.rotate(endpoint)
     body, headers = pushed(server)
     assert verify(body, headers, old)
     assert verify(body, headers, new)

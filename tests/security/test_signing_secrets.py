@@ -9,8 +9,8 @@ import pytest
 from django.test import override_settings
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from live_push.delivery import signing
 from live_push.delivery.request import Request
+from live_push.housekeeping import signing_secrets
 from live_push.models import ClientEndpoint, EndpointHealth
 from live_push.models.clock import db_now
 from tests.factories import ClientEndpointFactory, UserProfileFactory
@@ -33,22 +33,22 @@ def genuine(request: Request, secret: str) -> bool:
 
 
 def test_a_secret_is_32_random_bytes() -> None:
-    one, other = (signing.rotate(ClientEndpointFactory()) for _ in range(2))
+    one, other = (signing_secrets.rotate(ClientEndpointFactory()) for _ in range(2))
     assert one != other
     assert len(b64decode(one.removeprefix("whsec_"))) == 32
 
 
 def test_its_text_comes_back_to_be_shown_once_and_shows_in_no_traceback() -> None:
-    text = signing.rotate(ClientEndpointFactory())
+    text = signing_secrets.rotate(ClientEndpointFactory())
     assert f"{text}".startswith("whsec_")
     assert repr(text) == "***"
 
 
 def test_a_secret_whose_key_is_lost_is_replaced_without_an_overlap() -> None:
     endpoint = ClientEndpointFactory()
-    signing.rotate(endpoint)
+    signing_secrets.rotate(endpoint)
     with override_settings(LIVE_PUSH={"SECRET_KEYS": ["a key that has encrypted nothing yet"]}):
-        new = signing.rotate(fresh(endpoint))
+        new = signing_secrets.rotate(fresh(endpoint))
         assert fresh(endpoint).signing_secrets(db_now("default")) == [new]
         assert not EndpointHealth.objects.get(endpoint=endpoint).needs_credentials
 
@@ -57,10 +57,10 @@ def test_a_retry_is_signed_with_the_secret_of_its_own_time() -> None:
     endpoint = ClientEndpointFactory(retry_policy="at_once")
     UserProfileFactory()
     with override_settings(LIVE_PUSH={"RETRY_POLICIES": {"at_once": [0]}}):
-        old = signing.rotate(endpoint)
+        old = signing_secrets.rotate(endpoint)
 
         def refuse(request: Request) -> object:
-            new.append(signing.rotate(fresh(endpoint), overlap=timedelta()))
+            new.append(signing_secrets.rotate(fresh(endpoint), overlap=timedelta()))
             return status(500)
 
         new: list[str] = []

@@ -76,7 +76,7 @@ class Witness(logging.Handler):
 
     def error(self, error: BaseException, request: Any = None) -> None:
         """An error as a traceback with local variables, as Django's pages and mails, and in Sentry."""
-        frames = _below_the_tests(error.__traceback__)
+        frames = below_the_tests(error.__traceback__)
         exc_info = (type(error), error, frames)
         self.places.add("errors", f"{error} {error!r}")
         self.places.add("tracebacks", "".join(traceback.TracebackException(*exc_info, capture_locals=True).format()))
@@ -121,7 +121,7 @@ def watching(places: Places) -> Iterator[Witness]:
         witness.sentry.close()
 
 
-def _below_the_tests(frames: TracebackType | None) -> TracebackType | None:
+def below_the_tests(frames: TracebackType | None) -> TracebackType | None:
     while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return frames

@@ -79,6 +79,27 @@ def at_statement(alias: str, number: int, action: Callable[[], None]) -> Iterato
         yield
 
 
+def marks_as_dialled(sql: str) -> bool:
+    """Whether it is the statement that starts attempts."""
+    return "UPDATE" in sql and "attempts_made" in sql and "COALESCE" in sql
+
+
+@contextmanager
+def held_answer(alias: str, which: Callable[[str], bool], action: Callable[[], None]) -> Iterator[None]:
+    """Do something after the connection's first statement of that kind, before anybody learns of its answer."""
+    left = [action]
+
+    def hold(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+        answer = execute(sql, *args)
+        if left and which(sql):
+            left.pop()()
+        return answer
+
+    with connections[alias].execute_wrapper(hold):
+        yield
+    assert not left, "There was no such statement."
+
+
 @contextmanager
 def lost_connection(alias: str, number: int) -> Iterator[None]:
     """From that statement on nothing gets through to the database."""
@@ -144,9 +165,11 @@ __all__ = [
     "at_statement",
     "crash",
     "further_connections",
+    "held_answer",
     "holds_a_transaction",
     "lost_answer",
     "lost_commit",
     "lost_connection",
+    "marks_as_dialled",
     "never_wait",
 ]

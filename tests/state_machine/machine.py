@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from live_push import conf
-from live_push.delivery import retry
 from live_push.models import ClientEndpoint, Delivery, DeliveryStatus, EndpointHealth, Ordering, UserProfile
 from live_push.models.clock import db_now, stopped
 from live_push.outbox import prune, reopen, resend, withdraw
+from live_push.rules import retry
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START
 
@@ -38,7 +38,10 @@ statement = st.integers(1, 30)
 worker = st.sampled_from(WORKERS)
 answers = st.sampled_from(["ok", "ok", "ok", *ANSWERS])
 interruptions = st.sampled_from(
-    ["turn", "keep house", "save", "disable", "enable", "redeliver", "delete", "resend", "withdraw", "prune"]
+    [
+        *("turn", "keep house", "save", "disable", "enable", "redeliver", "delete", "resend", "withdraw", "prune"),
+        *("hold an answer for 3 s", "hold an answer for 20 s"),
+    ]
 )
 
 
@@ -147,8 +150,8 @@ class Outbox(RuleBasedStateMachine):
         self._guarded(alias, self.workers[alias].turn)
 
     @rule(alias=worker)
-    def keep_house(self, alias: str) -> None:
-        self._guarded(alias, self.workers[alias].keep_house)
+    def do_housekeeping(self, alias: str) -> None:
+        self._guarded(alias, self.workers[alias].do_housekeeping)
 
     @rule(alias=worker, number=statement)
     def turn_and_crash(self, alias: str, number: int) -> None:
@@ -183,7 +186,7 @@ class Outbox(RuleBasedStateMachine):
         (other,) = set(WORKERS) - {alias}
         actions: dict[str, Callable[[], Any]] = {
             "turn": lambda: self._guarded(other, self.workers[other].turn),
-            "keep house": lambda: self._guarded(other, self.workers[other].keep_house),
+            "keep house": lambda: self._guarded(other, self.workers[other].do_housekeeping),
             "save": lambda: self._host(lambda: self._save(one)),
             "delete": lambda: self._host(lambda: self._member(one).delete()),
             "disable": lambda: self._switch(one, False),
@@ -192,9 +195,46 @@ class Outbox(RuleBasedStateMachine):
             "resend": lambda: self._resend(one, None),
             "withdraw": lambda: self._withdraw(one),
             "prune": lambda: self._prune(bodies=False),
+            "hold an answer for 3 s": lambda: self._pass_time(3, processed=False),
+            "hold an answer for 20 s": lambda: self._pass_time(20, processed=True),
         }
         with at_statement(alias, number, actions[what]):
             self._guarded(alias, self.workers[alias].turn)
+
+    @rule(alias=worker)
+    def turn_with_slow_connections(self, alias: str) -> None:
+        """What it begins to send is not written at once."""
+        self.wire.is_slow = True
+        self._guarded(alias, self.workers[alias].turn)
+        self.wire.is_slow = False
+
+    @precondition(lambda self: self.wire.unwritten)
+    @rule(one=some, heedless=st.sampled_from([False, False, True]))
+    def write(self, one: int, heedless: bool) -> None:
+        """A connection stands; ``heedless`` stood still between the look at the clock and the write."""
+        self._write(_one_of(self.wire.unwritten, one), heedless=heedless)
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(alias=worker, one=some, answer=st.sampled_from(["ok", "ok", *ANSWERS]), heedless=st.booleans())
+    def stand_still_before_the_write(self, alias: str, one: int, answer: str, heedless: bool) -> None:
+        """A worker stands still for longer than its lease lasts, while the other one sends a newer state."""
+        (other,) = (worker for worker in self.workers.values() if worker.alias != alias)
+        self._host(lambda: self._save(one))
+        self.turn_with_slow_connections(alias)
+        for flight in [flight for flight in self.workers[alias].flights if flight in self.wire.unwritten]:
+            self._pass_time(20, processed=True)
+            self._guarded(other.alias, other.do_housekeeping)
+            self._host(lambda flight=flight: self._save(self.members.index(flight.pair[1])))
+            for _ in range(MOST_PROFILES):
+                self._guarded(other.alias, other.turn)
+                for newer in [newer for newer in other.flights if newer.result is None]:
+                    self.wire.decide(newer, answer if newer.pair == flight.pair else "ok")
+                    other.land(newer)
+            self._write(flight, heedless=heedless)
+            if flight.result is None:
+                self.wire.decide(flight, "ok")
+            self._land(flight)
+        self._guarded(alias, self.workers[alias].turn)
 
     @rule(alias=worker)
     def kill(self, alias: str) -> None:
@@ -204,10 +244,8 @@ class Outbox(RuleBasedStateMachine):
     def stop(self, alias: str) -> None:
         worker = self.workers[alias]
         for flight in list(worker.flights):
-            if flight.result is None:
-                self.wire.decide(flight, "ok")
-            worker.land(flight)
-        self._guarded(alias, worker.pipeline.drain)
+            self._end(flight)
+        self._guarded(alias, worker.stop)
         self._replace(alias)
 
     # Clients answer
@@ -236,8 +274,7 @@ class Outbox(RuleBasedStateMachine):
         if not self.is_host_free and seconds > 60:
             # Whoever keeps a transaction open for an hour has other troubles.
             self.end_the_long_transaction(commit=processed)
-        self._move_clock_to(db_now(OPERATOR) + timedelta(seconds=seconds))
-        self.wire.time_out(processed=processed)
+        self._pass_time(seconds, processed=processed)
 
     # Operators operate
 
@@ -277,6 +314,7 @@ class Outbox(RuleBasedStateMachine):
         promises.no_pair_has_two_in_flight(self.wire)
         promises.the_cap_holds(self.wire, self.caps)
         promises.clients_never_saw_older_after_newer(self.wire)
+        promises.late_acceptances_are_known(self.wire, [*self.workers["first"].told, *self.workers["second"].told])
         # Kept, because what was pruned had to keep to its policy too.
         self.policies |= {
             row.pk: retry.policy(row.endpoint.retry_policy, conf.current().RETRY_POLICIES)
@@ -308,12 +346,10 @@ class Outbox(RuleBasedStateMachine):
             # Again and again: a 410 that was on its way switches an endpoint off when it arrives.
             self._switch_all_on()
             for worker in self.workers.values():
-                worker.keep_house()
+                worker.do_housekeeping()
             self._work()
             for flight in list(self.wire.flights):
-                if flight.result is None:
-                    self.wire.decide(flight, "ok")
-                self._land(flight)
+                self._end(flight)
             # Before time goes on: a verdict that comes after its lease is refused, and the client's yes forgotten.
             self._work()
             idle = all(worker.pipeline.is_idle for worker in self.workers.values())
@@ -346,6 +382,10 @@ class Outbox(RuleBasedStateMachine):
 
     # Small helpers
 
+    def _pass_time(self, seconds: float, *, processed: bool) -> None:
+        self._move_clock_to(db_now(OPERATOR) + timedelta(seconds=seconds))
+        self.wire.time_out(processed=processed)
+
     def _move_clock_to(self, moment: datetime) -> None:
         self._clock.close()
         self._clock.enter_context(stopped(moment))
@@ -377,6 +417,19 @@ class Outbox(RuleBasedStateMachine):
             step()
         except (DatabaseError, InterfaceError):
             connections[alias].close()
+
+    def _end(self, flight: Flight) -> None:
+        """All goes well with it."""
+        if flight.result is None and not flight.is_written:
+            self._write(flight)
+        if flight.result is None:
+            self.wire.decide(flight, "ok")
+        self._land(flight)
+
+    def _write(self, flight: Flight, *, heedless: bool = False) -> None:
+        for worker in self.workers.values():
+            if flight in worker.flights:
+                worker.write(flight, heedless=heedless)
 
     def _land(self, flight: Flight) -> None:
         for worker in self.workers.values():

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from unittest import mock
 
 import pytest
 
-from live_push.delivery import settle
+from live_push.delivery import send
 from live_push.models import Delivery
-from live_push.outbox import claim, leases, line
+from live_push.outbox import claim, settle, start, uncertain
+from live_push.outbox.claimed_delivery import ClaimedDelivery
+from live_push.outbox.outcome import Outcome
+from live_push.rules import ordering as line
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START
 
@@ -22,33 +28,54 @@ Story = Callable[[Stage], None]
 
 
 def start_what_another_has(patch: pytest.MonkeyPatch) -> None:
-    real = leases.start
+    real = start.start
 
-    def mutant(deliveries: Sequence[Delivery], *, using: str) -> list[Delivery]:
+    def mutant(deliveries: Sequence[ClaimedDelivery], *, using: str, **more: Any) -> list[ClaimedDelivery]:
         for delivery in deliveries:
-            delivery.refresh_from_db(using=using, fields=["lease_token", "leased_until"])
-        return real(deliveries, using=using)
+            delivery.lease_token = Delivery.objects.using(using).get(pk=delivery.pk).lease_token
+        return real(deliveries, using=using, **more)
 
-    patch.setattr(leases, "start", mutant)
+    patch.setattr(start, "start", mutant)
 
 
 def forget_what_was_accepted(patch: pytest.MonkeyPatch) -> None:
-    def mutant(places: Sequence[line.Place], *, ordering: str, confirmed: int) -> line.Verdict:
-        return line.arrange(places, ordering=ordering, confirmed=0)
+    def mutant(pair: Sequence[line.Waiting], *, ordering: str, confirmed: int) -> line.NextAndSuperseded:
+        return line.next_and_superseded(pair, ordering=ordering, confirmed=0)
 
-    patch.setattr(claim, "arrange", mutant)
+    patch.setattr(claim, "next_and_superseded", mutant)
 
 
 def settle_for_whoever_asks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(settle, "_is_mine", lambda outcome, delivery: delivery.lease_token is not None)
+    def mutant(outcome: Outcome, token: Any) -> bool:
+        # With the number that this worker knows, the database would refuse the attempt: it is in the log already.
+        stored = Delivery.objects.using(outcome.endpoint._state.db).filter(pk=outcome.delivery.pk)
+        outcome.delivery.attempts_made = stored.values_list("attempts_made", flat=True).get()
+        return token is not None
+
+    patch.setattr(settle, "_is_mine", mutant)
+
+
+def send_without_a_look_at_the_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(send, "is_too_late", lambda request: False)
+
+
+def forget_late_verdicts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(uncertain, "mark", lambda *args, **more: 0)
+
+
+def heal_with_what_was_under_way(patch: pytest.MonkeyPatch) -> None:
+    real, always = uncertain.clear, datetime.max.replace(tzinfo=UTC)
+    patch.setattr(
+        uncertain, "clear", lambda rows, accepted, *, using: real(rows, dict.fromkeys(accepted, always), using=using)
+    )
 
 
 def a_worker_wakes_up_after_its_leases(stage: Stage) -> None:
-    ClientEndpointFactory(max_in_flight=1)
-    UserProfileFactory.create_batch(2)
+    ClientEndpointFactory(max_in_flight=4)
+    UserProfileFactory.create_batch(3)
     stage.first.turn()
     with after(61):
-        stage.second.keep_house()
+        stage.second.do_housekeeping()
         stage.second.turn()
         stage.answer(stage.first, "not found")
         stage.first.turn()
@@ -71,7 +98,7 @@ def an_answer_comes_after_the_lease(stage: Stage) -> None:
     UserProfileFactory()
     stage.first.turn()
     with after(61):
-        stage.second.keep_house()
+        stage.second.do_housekeeping()
     with after(200):
         stage.second.turn()
         assert len(stage.second.flights) == 1
@@ -82,6 +109,73 @@ def an_answer_comes_after_the_lease(stage: Stage) -> None:
         promises.no_pair_has_two_in_flight(stage.wire)
 
 
+def an_answer_of_the_database_comes_too_late(stage: Stage) -> None:
+    endpoint = ClientEndpointFactory()
+    profile = UserProfileFactory(city="older")
+
+    def meanwhile() -> None:
+        stage.time_passes(20)
+        stage.second.do_housekeeping()
+        profile.city = "newer"
+        profile.save()
+        while stage.second.turn() or stage.answer(stage.second):
+            pass
+
+    real, interruptions = start.start, [meanwhile]
+
+    def held(*args: Any, **more: Any) -> list[Delivery]:
+        started = real(*args, **more)
+        if interruptions:
+            interruptions.pop()()
+        return started
+
+    with mock.patch.object(start, "start", held):
+        stage.first.turn()
+    stage.come_to_rest()
+    assert [entry.city for entry in stage.wire.accepted[endpoint.pk, profile.pk]] == ["newer"]
+
+
+def an_older_state_is_written_late(stage: Stage) -> None:
+    endpoint = ClientEndpointFactory()
+    profile = UserProfileFactory(city="older")
+    stage.wire.is_slow = True
+    stage.first.turn()
+    (late,) = stage.first.flights
+    stage.wire.is_slow = False
+    stage.time_passes(20)
+    stage.second.do_housekeeping()
+    profile.city = "newer"
+    profile.save()
+    stage.second.turn()
+    stage.answer(stage.second)
+    stage.first.write(late, heedless=True)
+    stage.answer(stage.first)
+    stage.come_to_rest()
+    assert stage.wire.accepted[endpoint.pk, profile.pk][-1].city == "newer"
+
+
+def an_older_state_is_written_late_while_a_newer_is_under_way(stage: Stage) -> None:
+    endpoint = ClientEndpointFactory()
+    profile = UserProfileFactory(city="older")
+    stage.wire.is_slow = True
+    stage.first.turn()
+    (late,) = stage.first.flights
+    stage.wire.is_slow = False
+    stage.time_passes(20)
+    stage.second.do_housekeeping()
+    profile.city = "newer"
+    profile.save()
+    stage.second.turn()
+    (newer,) = stage.second.flights
+    stage.wire.decide(newer, "ok")
+    stage.first.write(late, heedless=True)
+    stage.time_passes(1)
+    stage.answer(stage.first)
+    stage.first.turn()
+    stage.come_to_rest()
+    assert stage.wire.accepted[endpoint.pk, profile.pk][-1].city == "newer"
+
+
 MUTANTS: dict[str, tuple[Patch, Story]] = {
     "starts what another has": (start_what_another_has, a_worker_wakes_up_after_its_leases),
     "sends what is older than what was accepted": (
@@ -89,6 +183,12 @@ MUTANTS: dict[str, tuple[Patch, Story]] = {
         somebody_reopens_an_older_state_by_hand,
     ),
     "settles what another has": (settle_for_whoever_asks, an_answer_comes_after_the_lease),
+    "sends after the deadline": (send_without_a_look_at_the_clock, an_answer_of_the_database_comes_too_late),
+    "forgets late verdicts": (forget_late_verdicts, an_older_state_is_written_late),
+    "takes a state that was under way for the last": (
+        heal_with_what_was_under_way,
+        an_older_state_is_written_late_while_a_newer_is_under_way,
+    ),
 }
 
 

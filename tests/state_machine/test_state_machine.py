@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -34,5 +35,6 @@ def play(examples: int) -> None:
     )
 
 
-def test_whatever_happens_nothing_is_lost_doubled_or_out_of_order() -> None:
-    play(NEW_EXAMPLES or 25)
+@pytest.mark.parametrize("examples", [4, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.raced])])
+def test_whatever_happens_nothing_is_lost_doubled_or_out_of_order(examples: int) -> None:
+    play(NEW_EXAMPLES or examples)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import OperationalError, transaction
 
-from live_push.delivery import capture
 from live_push.engines import worker
 from live_push.engines.pipeline import Pipeline
 from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, Push, UserProfile
-from live_push.models.clock import stopped
-from live_push.outbox import leases, reopen
-from live_push.outbox.claim import Worker, claim, lone_deliveries_due
+from live_push.models.clock import db_now, stopped
+from live_push.outbox import capture, give_back, reopen
+from live_push.outbox.claim import claim, isolated_deliveries_due
+from live_push.outbox.claim_request import ClaimRequest
 from live_push.signals import delivery_failed, delivery_succeeded
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START
@@ -28,8 +28,9 @@ from .wire import Wire
 class Stage:
     """Two workers, their requests, and a clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ExitStack) -> None:
         self.wire = Wire()
+        self._clock = clock
         self.first, self.second = PlayedWorker("first", self.wire), PlayedWorker("second", self.wire)
 
     def run(self, answer: str = "ok") -> None:
@@ -46,11 +47,27 @@ class Stage:
             worker.land(flight)
         return len(flights)
 
+    def time_passes(self, seconds: float) -> None:
+        """The clock goes on, and stops again."""
+        now = db_now("default") + timedelta(seconds=seconds)
+        self._clock.close()
+        self._clock.enter_context(stopped(now))
+
+    def come_to_rest(self) -> None:
+        """Both work until nothing is left to do; the clients accept all."""
+        for _ in range(20):
+            for played in (self.first, self.second):
+                played.do_housekeeping()
+                while played.turn() or self.answer(played):
+                    pass
+            self.time_passes(30)
+
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    with stopped(START):
-        yield Stage()
+    with ExitStack() as clock:
+        clock.enter_context(stopped(START))
+        yield Stage(clock)
 
 
 def after(seconds: float) -> AbstractContextManager[None]:
@@ -89,7 +106,7 @@ def test_a_worker_lets_go_of_what_waits_once_others_took_its_places(stage: Stage
     UserProfileFactory.create_batch(8)
     stage.first.turn()
     with after(61):
-        stage.second.keep_house()
+        stage.second.do_housekeeping()
         stage.second.turn()
         stage.answer(stage.first, "not found")
         while stage.first.turn():
@@ -108,7 +125,7 @@ def test_a_retry_policy_that_is_gone_from_the_settings_costs_no_verdict(stage: S
     stage.wire.decide(lost, "ok")
     stage.first.turn()
     with after(61):
-        stage.second.keep_house()
+        stage.second.do_housekeeping()
     assert set(Attempt.objects.values_list("error_code", flat=True)) == {"client_error", "lease_lost"}
     assert Delivery.objects.filter(status="pending", next_attempt_at__isnull=False).count() == 2
 
@@ -118,9 +135,10 @@ def test_a_worker_that_overslept_its_lease_sends_nothing_twice(stage: Stage) -> 
     UserProfileFactory.create_batch(3)
     stage.first.turn()
     with after(61):
-        stage.first.keep_house()
+        stage.first.do_housekeeping()
         stage.answer(stage.first, "not found")
-        stage.first.turn()
+        while stage.first.turn():
+            pass
     assert len(stage.first.flights) == 1
 
 
@@ -132,7 +150,7 @@ def test_of_two_verdicts_on_one_delivery_the_late_one_is_refused(
     stage.first.turn()
     (late,) = stage.first.flights
     with after(61):
-        stage.first.keep_house()
+        stage.first.do_housekeeping()
     Delivery.objects.update(stalls=0)
     with after(200):
         stage.first.turn()
@@ -145,7 +163,7 @@ def test_of_two_verdicts_on_one_delivery_the_late_one_is_refused(
     assert "could not be written" not in caplog.text
 
 
-def test_a_waiting_resend_that_will_give_way_does_not_pass_for_the_current_state(stage: Stage) -> None:
+def test_a_waiting_resend_that_will_be_superseded_does_not_pass_for_the_current_state(stage: Stage) -> None:
     endpoint = ClientEndpointFactory(is_active=False)
     profile = UserProfileFactory(city="while it was off")
     switch(endpoint, True)
@@ -213,13 +231,13 @@ class TestAFailureWithoutAVerdictIsToldToo:
         stage.first.turn()
         assert told == [("exhausted", None)]
 
-    def test_of_a_delivery_that_killed_five_workers_alone(self, stage: Stage, told: list[Any]) -> None:
+    def test_of_a_delivery_that_killed_five_workers_in_isolation(self, stage: Stage, told: list[Any]) -> None:
         ClientEndpointFactory()
         UserProfileFactory()
         Delivery.objects.update(stalls=5)
         stage.first.turn()
         with after(61):
-            stage.second.keep_house()
+            stage.second.do_housekeeping()
         assert told == [("stalled", "lease_lost")]
 
 
@@ -247,8 +265,8 @@ def test_a_probe_that_is_given_back_leaves_room_for_the_next(stage: Stage) -> No
     ClientEndpointFactory()
     UserProfileFactory()
     EndpointHealth.objects.update(breaker_state="open", failures_in_row=5, rest_seconds=30, rests_until=START)
-    (share,) = claim(Worker(name="stopped"), using="default")
-    leases.give_back(share.deliveries, using="default")
+    (share,) = claim(ClaimRequest(name="stopped"), using="default")
+    give_back.give_back(share.deliveries, using="default")
     stage.second.turn()
     assert len(stage.second.flights) == 1
 
@@ -257,12 +275,12 @@ def test_what_killed_a_worker_stops_nobody_while_its_endpoint_rests(stage: Stage
     ClientEndpointFactory()
     UserProfileFactory()
     Delivery.objects.update(stalls=1)
-    assert lone_deliveries_due(using="default")
+    assert isolated_deliveries_due(using="default")
     EndpointHealth.objects.update(rests_until=START + timedelta(hours=1))
-    assert not lone_deliveries_due(using="default")
+    assert not isolated_deliveries_due(using="default")
 
 
-def test_what_came_back_with_a_verdict_need_not_go_alone_again(stage: Stage) -> None:
+def test_what_came_back_with_a_verdict_is_not_isolated_again(stage: Stage) -> None:
     ClientEndpointFactory()
     UserProfileFactory()
     Delivery.objects.update(stalls=3)
@@ -328,7 +346,7 @@ def test_what_is_settled_is_told_though_the_next_batch_fails(
     def lose_the_connection(*args: Any, **more: Any) -> None:
         raise OperationalError("the connection is lost, says the test")
 
-    monkeypatch.setattr(capture, "lock_profiles", lose_the_connection)
+    monkeypatch.setattr(capture, "store", lose_the_connection)
     with pytest.raises(OperationalError):
         stage.first.turn()
     assert len(told) == 1
@@ -353,52 +371,64 @@ def test_a_worker_that_is_stopped_tries_more_than_once_to_write_what_it_knows(
     assert len(tries) == 3
 
 
+def moments(*, until: int) -> Iterator[int]:
+    """Seconds after an activation: every 5 s at first, then in steps of a twentieth of the time that has passed.
+
+    A search is due when the time since the activation has doubled, so the longer steps find as many. A worker's own
+    steps of 5 s would be 2,880 in four hours, which take a minute on a database server. These are 124.
+    """
+    second = 0
+    while second < until:
+        yield second
+        second += max(5, second // 20)
+
+
 class TestAChangeThatWasUnderWayWhenItsEndpointWasSwitchedOn:
     @pytest.fixture
-    def unseen(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> tuple[ClientEndpoint, UserProfile]:
+    def unrecorded(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> tuple[ClientEndpoint, UserProfile]:
         """Its own commit comes after the re-activation's look, which therefore finds nothing."""
         endpoint = ClientEndpointFactory(is_active=False)
-        profile = UserProfileFactory(city="unseen")
+        profile = UserProfileFactory(city="unrecorded")
         with monkeypatch.context() as patch:
-            patch.setattr(reopen, "_missed", lambda *args, **more: UserProfile.objects.none())
+            patch.setattr(reopen, "_changed_while_inactive", lambda *args, **more: UserProfile.objects.none())
             switch(endpoint, True)
         return endpoint, profile
 
-    def test_is_sent_a_little_later(self, stage: Stage, unseen: tuple[ClientEndpoint, UserProfile]) -> None:
-        endpoint, profile = unseen
-        stage.first.keep_house()
+    def test_is_sent_a_little_later(self, stage: Stage, unrecorded: tuple[ClientEndpoint, UserProfile]) -> None:
+        endpoint, profile = unrecorded
+        stage.first.do_housekeeping()
         assert not Delivery.objects.exists()
         with after(5):
-            stage.first.keep_house()
+            stage.first.do_housekeeping()
             stage.run()
-            stage.first.keep_house()
-        assert [entry.city for entry in stage.wire.accepted[endpoint.pk, profile.pk]] == ["unseen"]
+            stage.first.do_housekeeping()
+        assert [entry.city for entry in stage.wire.accepted[endpoint.pk, profile.pk]] == ["unrecorded"]
 
-    def test_is_sent_once(self, stage: Stage, unseen: tuple[ClientEndpoint, UserProfile]) -> None:
+    def test_is_sent_once(self, stage: Stage, unrecorded: tuple[ClientEndpoint, UserProfile]) -> None:
         for second in (5, 6, 10, 11, 25, 4000, 9000):
             with after(second):
-                stage.first.keep_house()
-                stage.second.keep_house()
+                stage.first.do_housekeeping()
+                stage.second.do_housekeeping()
         assert Delivery.objects.count() == 1
 
     def test_is_found_even_an_hour_later(self, stage: Stage) -> None:
         endpoint = ClientEndpointFactory(is_active=False)
         switch(endpoint, True)
-        for second in range(5, 3600, 5):
+        for second in moments(until=3600):
             with after(second):
-                stage.first.keep_house()
+                stage.first.do_housekeeping()
         UserProfileFactory()
         Delivery.objects.all().delete()
         with after(2 * 3600 - 1):
-            stage.first.keep_house()
+            stage.first.do_housekeeping()
         assert Delivery.objects.count() == 1
 
-    def test_costs_few_looks(self, stage: Stage, unseen: tuple[ClientEndpoint, UserProfile]) -> None:
+    def test_costs_few_looks(self, stage: Stage, unrecorded: tuple[ClientEndpoint, UserProfile]) -> None:
         looks = 0
-        for second in range(0, 4 * 3600, 5):
+        for second in moments(until=4 * 3600):
             with after(second):
                 before = EndpointHealth.objects.get().caught_up_at
-                stage.first.keep_house()
+                stage.first.do_housekeeping()
                 looks += EndpointHealth.objects.get().caught_up_at != before
         assert looks == 11
 
@@ -409,7 +439,7 @@ class TestAChangeThatWasUnderWayWhenItsEndpointWasSwitchedOn:
         with after(120):
             switch(endpoint, True)
         with after(180):
-            stage.first.keep_house()
+            stage.first.do_housekeeping()
         assert not Delivery.objects.exists()
 
     def test_is_told_from_one_whose_delivery_failed_for_good(self, stage: Stage) -> None:
@@ -418,5 +448,5 @@ class TestAChangeThatWasUnderWayWhenItsEndpointWasSwitchedOn:
         UserProfileFactory()
         stage.run("too large")
         with after(60):
-            stage.first.keep_house()
+            stage.first.do_housekeeping()
         assert Delivery.objects.count() == 1

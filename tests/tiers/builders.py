@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from live_push.tiers import rules
-from live_push.tiers.ladder import Ladder, Level
-from live_push.tiers.timeframes import FixedTimeframe, LengthUnit, NoTimeframe, RollingTimeframe
+from live_push.rules.tiers import lifecycle
+from live_push.rules.tiers.ladder import Ladder, Level
+from live_push.rules.tiers.timeframes import FixedTimeframe, LengthUnit, NoTimeframe, RollingTimeframe
 
 THREE_TIERS = Ladder(
     (
@@ -37,11 +37,11 @@ def days(length: int, zone: str = "UTC") -> RollingTimeframe:
     return RollingTimeframe(length, LengthUnit.DAYS, ZoneInfo(zone))
 
 
-def program(**changes: Any) -> rules.Program:
+def program(**changes: Any) -> lifecycle.Program:
     """Three tiers in which nothing expires, unless told otherwise."""
-    return rules.Program(**{"ladder": THREE_TIERS, "timeframe": NoTimeframe(), **changes})
+    return lifecycle.Program(**{"ladder": THREE_TIERS, "timeframe": NoTimeframe(), **changes})
 
 
-def enrolled(in_program: rules.Program, at: datetime, **changes: Any) -> rules.Membership:
+def enrolled(in_program: lifecycle.Program, at: datetime, **changes: Any) -> lifecycle.Membership:
     """A membership that started ``at``, then altered by hand."""
-    return replace(rules.start(in_program, at).after, **changes)
+    return replace(lifecycle.start_membership(in_program, at).after, **changes)

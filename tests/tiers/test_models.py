@@ -10,8 +10,9 @@ from django.db.models.signals import post_save
 
 from live_push.exceptions import TierError
 from live_push.models import Tier, TierEvent, TierMembership, TierProgram, UserProfile
-from live_push.models.tiers import CAUSE_CHOICES, EVENT_CHOICES, LONGEST, check_ladder
-from live_push.tiers import rules, service
+from live_push.models.tiers import CAUSE_CHOICES, EVENT_CHOICES, MAX_LENGTH, check_ladder
+from live_push.rules.tiers import lifecycle
+from live_push.tiers import service
 from tests.tiers.builders import utc
 from tests.tiers.conftest import ROLLING, YEARLY
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        pytest.param({"is_default": True}, "take it from that one first", id="a second default"),
+        pytest.param({"is_default": True}, "switch the default off", id="a second default"),
         pytest.param({"timeframe": "fixed"}, "a day that this month has", id="fixed without a day"),
         pytest.param({**YEARLY, "reset_month": 2, "reset_day": 30}, "a day that this month has", id="30 February"),
         pytest.param({**YEARLY, "reset_month": 6, "reset_day": 31}, "a day that this month has", id="31 June"),
@@ -85,10 +86,10 @@ def test_an_unknown_time_zone_is_refused_with_its_name(db):
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        pytest.param({"title": "Tier 1", "min_value": 5}, "a tier of this title", id="a title twice"),
+        pytest.param({"title": "Tier 1", "min_value": 5}, "a tier with this title", id="a title twice"),
         pytest.param({"min_value": 0}, "begins at 1", id="a minimum of 0 is no minimum"),
         pytest.param({"max_value": -1}, "ends at 0", id="below nothing"),
-        pytest.param({"min_value": 10, "max_value": 9}, "where it begins", id="turned around"),
+        pytest.param({"min_value": 10, "max_value": 9}, "must not be below", id="turned around"),
         pytest.param({"maintain_score": -1}, "0 or higher", id="maintained with less than nothing"),
         pytest.param({"min_value": 2**53}, "begins at 1", id="more than JSON readers keep"),
     ],
@@ -204,8 +205,8 @@ def test_history_outlives_the_ladder_but_not_the_member(member):
 
 
 def test_every_event_and_cause_of_the_rules_has_a_label():
-    assert [value for value, _ in EVENT_CHOICES] == list(rules.Event)
-    assert [value for value, _ in CAUSE_CHOICES] == list(rules.Cause)
+    assert [value for value, _ in EVENT_CHOICES] == list(lifecycle.Event)
+    assert [value for value, _ in CAUSE_CHOICES] == list(lifecycle.Cause)
 
 
 def test_rows_say_what_they_are(member):
@@ -226,6 +227,6 @@ def test_names_that_all_see_hold_nothing_that_can_not_be_seen(db, name):
 
 
 def test_the_longest_timeframe_can_be_stored(db):
-    program = TierProgram.objects.create(name="Elite", timeframe="rolling", length=LONGEST, length_unit="days")
+    program = TierProgram.objects.create(name="Elite", timeframe="rolling", length=MAX_LENGTH, length_unit="days")
     program.full_clean()
-    assert TierProgram.objects.get().length == LONGEST
+    assert TierProgram.objects.get().length == MAX_LENGTH

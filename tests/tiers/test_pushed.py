@@ -14,12 +14,14 @@ from jsonschema import Draft202012Validator
 
 from live_push.contract.schema import body_schema
 from live_push.models import ClientEndpoint, Tier, TierEvent, TierProgram, UserProfile, clock
+from live_push.rules.tiers import lifecycle
+from live_push.rules.tiers.timeframes import FixedTimeframe, NoTimeframe
 from live_push.testing import captured_pushes
-from live_push.tiers import rules, service
-from live_push.tiers.timeframes import FixedTimeframe, NoTimeframe
+from live_push.tiers import clock as batches
+from live_push.tiers import service
+from tests.rules.tiers.test_lifecycle_properties import programs
 from tests.tiers.builders import utc
 from tests.tiers.conftest import ROLLING
-from tests.tiers.test_lifecycle_properties import programs
 
 pytestmark = pytest.mark.django_db
 
@@ -107,7 +109,7 @@ def test_the_worked_examples_are_pushed_row_by_row(make_program, endpoint, at, c
         }
 
 
-def stored(program: rules.Program) -> TierProgram:
+def stored(program: lifecycle.Program) -> TierProgram:
     """The program as rows."""
     columns: dict[str, Any] = {"timeframe": "none"}
     frame = program.timeframe
@@ -148,7 +150,7 @@ def do(act: str, number: int, profile: UserProfile) -> None:
     if act == "award":
         service.award_points(profile, number)
     elif act == "clock":
-        service.apply_due()
+        batches.apply_due()
     elif act == "spend":
         service.spend_points(profile, min(abs(number), max(profile.redeemable_points, 0)))
     elif act == "save":
@@ -159,7 +161,7 @@ def do(act: str, number: int, profile: UserProfile) -> None:
             service.override_tier(profile, others[number % len(others)])
 
 
-def keeps_the_contract(body: dict[str, Any], program: rules.Program) -> None:
+def keeps_the_contract(body: dict[str, Any], program: lifecycle.Program) -> None:
     SCHEMA.validate(body)
     tier = body["tierInfo"]
     current, following = tier["currentLevel"], tier["nextLevel"]
@@ -211,14 +213,14 @@ def test_the_database_tells_the_story_that_the_rules_tell(program, waits_and_poi
         stored(program)
         with clock.stopped(BEGIN):
             profile = UserProfile.objects.create()
-        change, now = rules.start(program, BEGIN), BEGIN
+        change, now = lifecycle.start_membership(program, BEGIN), BEGIN
         expected = [change]
         for hours, points in waits_and_points:
             now += timedelta(hours=hours)
             with clock.stopped(now):
-                service.apply_due()
+                batches.apply_due()
                 service.award_points(profile, points)
-            expected += rules.award(program, expected[-1].after, points, now)
+            expected += lifecycle.award(program, expected[-1].after, points, now)
         assert list(
             TierEvent.objects.filter(profile=profile)
             .order_by("pk")

@@ -87,7 +87,7 @@ def test_profiles_created_in_bulk_start_together(make_program, django_assert_max
     profiles = [UserProfile.objects.create() for _ in range(3)]
     TierMembership.objects.all().delete()
     with django_assert_max_num_queries(7):
-        started = service.start([profile.pk for profile in profiles], "default")
+        started = service.start_members([profile.pk for profile in profiles], "default")
     assert started == [profile.pk for profile in profiles]
     assert TierMembership.objects.filter(assigned_by_event="start").count() == 3
 
@@ -95,7 +95,7 @@ def test_profiles_created_in_bulk_start_together(make_program, django_assert_max
 def test_who_has_a_membership_keeps_it(member, at):
     service.award_points(member, 1200, at=utc(2026, 5, 5))
     before = standing(member)
-    assert service.start([member.pk], "default") == []
+    assert service.start_members([member.pk], "default") == []
     assert standing(member) == before
 
 

@@ -10,7 +10,6 @@ import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -116,7 +115,7 @@ def _database() -> Iterator[None]:
 @contextmanager
 def _settings(client: PretendClient) -> Iterator[None]:
     """The clients are on this machine and have an authority of their own: both must be allowed."""
-    with override_settings(LIVE_PUSH=asdict(conf.current()) | client.server.settings):
+    with override_settings(LIVE_PUSH=vars(conf.current()) | client.server.settings):
         yield
 
 

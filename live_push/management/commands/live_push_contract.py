@@ -1,4 +1,4 @@
-"""Print the contract, for a client to build against."""
+"""Print the contract for the developers of a client's endpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from live_push.contract.payload import PayloadOptions
+from live_push.contract.options import PayloadOptions
 from live_push.contract.schema import body_schema, openapi, sample
 from live_push.exceptions import PayloadError
 
@@ -16,24 +16,23 @@ FORMATS = {"json-schema": body_schema, "openapi": openapi, "sample": sample}
 
 class Command(BaseCommand):
     help = (
-        "Prints the contract of the body: as JSON Schema, as OpenAPI, or a sample, with an endpoint's payload options."
+        "Print the contract of the body, for the payload options of an endpoint: as JSON Schema, as OpenAPI, or as a "
+        "sample."
     )
-    # The contract is the same whatever the project around it looks like.
+    # The contract does not depend on the project, so errors of the system checks don't matter here.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--format", choices=FORMATS, default="json-schema", help="default: json-schema")
-        parser.add_argument("--timeframe-score-alias", action="store_true", help="as with the option of the same name")
-        parser.add_argument("--null-levels-as-objects", action="store_true", help="as with the option of the same name")
-        parser.add_argument(
-            "--mobile-verified-as-date", action="store_true", help="as with the option of the same name"
-        )
+        parser.add_argument("--format", choices=FORMATS, default="json-schema", help="Default: %(default)s.")
+        parser.add_argument("--timeframe-score-alias", action="store_true", help="Switch this option on.")
+        parser.add_argument("--null-levels-as-objects", action="store_true", help="Switch this option on.")
+        parser.add_argument("--mobile-verified-as-date", action="store_true", help="Switch this option on.")
         parser.add_argument(
             "--withhold",
             action="append",
             default=[],
             metavar="KEY",
-            help="a key whose value this endpoint does not get; repeatable",
+            help="A top-level key that is withheld from the endpoint: its value is null. May be repeated.",
         )
 
     def handle(self, **options: Any) -> None:

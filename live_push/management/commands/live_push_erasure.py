@@ -1,4 +1,4 @@
-"""Prove that nothing of a deleted member is left in the delivery log, and tell who was sent what is gone."""
+"""Check that no data of deleted members is left in the delivery log, and name the endpoints that received data."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ from django.db import router
 from django.db.models import Q
 
 from live_push.models import UserProfile
-from live_push.outbox import erase
-from live_push.outbox.erase import DELETED, Remains
+from live_push.outbox import erase, erasure_report
+from live_push.outbox.erase import DELETED
+from live_push.outbox.erasure_report import RemainingData
 
 
 class Command(BaseCommand):
     help = (
-        "Prove that nothing of deleted members is left in the delivery log: no bodies, no answers, no captured ids, "
-        "nothing that waits to be sent. (Deleting a member erases it in the same transaction. Beyond the reach of this "
-        "are backups, server logs, and what clients have received: --profile names the endpoints to tell.) "
-        "Exit code 0: nothing is left; 1: something is; 2: a wrong call."
+        "Check that no data of deleted members is left in the delivery log: no bodies, no answers, no captured ids, "
+        "and no delivery that may still be sent. Deleting a member erases its data in the same transaction. Backups, "
+        "server logs and the systems of the clients are not covered; --profile names the endpoints that received data "
+        "of a member. Exit code 0: nothing is left; 1: something is left; 2: a wrong call."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        whose = parser.add_mutually_exclusive_group(required=True)
-        whose.add_argument("--check", action="store_true", help="Look for anything of any deleted member.")
-        whose.add_argument(
-            "--profile", type=int, metavar="ID", help="Look for anything of this member, and name who was sent it."
+        mode = parser.add_mutually_exclusive_group(required=True)
+        mode.add_argument("--check", action="store_true", help="Look for data of all deleted members.")
+        mode.add_argument(
+            "--profile",
+            type=int,
+            metavar="ID",
+            help="Look for data of this member, and name the endpoints that received data of the member.",
         )
-        whose.add_argument("--erase", action="store_true", help="Erase what is left of deleted members, then check.")
+        mode.add_argument("--erase", action="store_true", help="Erase what is left of deleted members, then check.")
         parser.add_argument("--json", action="store_true", help="Print the counts as one JSON object.")
 
     def handle(self, *, profile: int | None, verbosity: int, **options: Any) -> None:
@@ -37,16 +41,18 @@ class Command(BaseCommand):
         if options["erase"]:
             erase.erase_deleted(using=using)
         exists = profile is not None and UserProfile._base_manager.using(using).filter(pk=profile).exists()
-        # What was emptied no longer tells whose it was, so anything left of anybody may be this member's.
-        left = erase.remains(DELETED if profile is None else DELETED | Q(profile=profile), using=using)
-        sent_to = None if profile is None else erase.recipients(profile, using=using)
-        self._report(left, profile, sent_to, exists=exists, as_json=options["json"], verbosity=verbosity)
-        if left or exists:
+        # Rows of deleted members do not say to whom they belonged, so all of them may be this member's.
+        remaining = erasure_report.remaining_data(
+            DELETED if profile is None else DELETED | Q(profile=profile), using=using
+        )
+        sent_to = None if profile is None else erasure_report.recipients(profile, using=using)
+        self._report(remaining, profile, sent_to, exists=exists, as_json=options["json"], verbosity=verbosity)
+        if remaining or exists:
             raise SystemExit(1)
 
     def _report(
         self,
-        left: Remains,
+        remaining: RemainingData,
         profile: int | None,
         sent_to: list[str] | None,
         *,
@@ -55,21 +61,21 @@ class Command(BaseCommand):
         verbosity: int,
     ) -> None:
         if as_json:
-            told = {} if sent_to is None else {"sent_to": sent_to}
-            self.stdout.write(json.dumps({"profile": profile, "exists": exists, **vars(left), **told}))
+            recipients = {} if sent_to is None else {"sent_to": sent_to}
+            self.stdout.write(json.dumps({"profile": profile, "exists": exists, **vars(remaining), **recipients}))
             return
         if sent_to and verbosity:
             self.stdout.write(
-                f"Pushes of this member went to {', '.join(sent_to)}: who received them may have to be told."
+                f"Data of this member was sent to {', '.join(sent_to)}. Ask these clients to erase it, too."
             )
         if exists:
-            self.stderr.write(f"Profile {profile} exists: delete it, and what follows goes with it.")
-        if left:
+            self.stderr.write(f"Profile {profile} exists. Delete it; this erases its data from the log.")
+        if remaining:
             self.stdout.write(
-                f"Left: {left.bodies:,} bodies, {left.answers:,} answers, {left.unsent:,} deliveries not over, "
-                f"{left.confirmations:,} confirmations."
+                f"Left: {remaining.bodies:,} bodies, {remaining.answers:,} answers, {remaining.unsent:,} deliveries "
+                f"that have not ended, {remaining.confirmations:,} confirmations."
             )
             if not exists:
-                self.stderr.write("Run live_push_erasure --erase, and find out what deletes members past Django.")
+                self.stderr.write("Run live_push_erasure --erase, and find out what deletes members without Django.")
         elif verbosity:
-            self.stdout.write("Nothing of deleted members is left in the delivery log.")
+            self.stdout.write("No data of deleted members is left in the delivery log.")

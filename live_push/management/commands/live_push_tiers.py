@@ -1,4 +1,4 @@
-"""Apply what the clock has made due to tiers, or what an edited ladder changes."""
+"""Apply tier expiries and resets that are due, or the changes that an edited tier program causes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import reset_queries, router
 from django.db.models import QuerySet
 
-from live_push.management.arguments import INTERRUPTED, WRONG_CALL, moment
+from live_push.management.arguments import INTERRUPTED, WRONG_CALL, parse_moment
 from live_push.management.progress import Progress
 from live_push.models import TierEvent, TierMembership, TierProgram
 from live_push.models.clock import db_now
-from live_push.tiers import batches
-from live_push.tiers.batches import Batch
+from live_push.tiers import clock as batches
+from live_push.tiers.clock import Batch
 
 
 @dataclass
-class Summary:
-    """What a run did, or would do: the end of the object that ``--json`` prints."""
+class TierSummary:
+    """The result of a run; in a dry run, what it would have done. ``--json`` prints it after the changes."""
 
     dry_run: bool
     now: str
@@ -36,6 +36,7 @@ class Summary:
     interrupted: bool = False
 
     def add(self, batch: Batch) -> None:
+        """Add the result of a batch."""
         self.looked_at += batch.looked_at
         self.changed += batch.changed
         for event in batch.events:
@@ -50,7 +51,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Work:
-    """Batches to go through, applied or rehearsed, of members that can be counted."""
+    """What a run does.
+
+    ``batches``
+        A function that processes the batches and yields their results. It takes ``dry_run``.
+    ``members``
+        The members to process, which are counted to show the progress.
+    """
 
     batches: Callable[..., Iterator[Batch]]
     members: QuerySet[TierMembership]
@@ -58,9 +65,9 @@ class Work:
 
 class Command(BaseCommand):
     help = (
-        "Apply every tier expiry and reset that is due, each with its own date, and push the members it changes. Run "
-        "it from cron; a run that was interrupted is resumed by the next one. Exit code 0: all done; 1: a program that "
-        "is no ladder was left out, or you answered no; 2: a wrong call; 130: interrupted."
+        "Apply every tier expiry and reset that is due, with the date at which it was due, and push the members that "
+        "changed. Run it from cron; if a run is interrupted, the next one continues. Exit code 0: all done; 1: a "
+        "program with a faulty ladder was left out, or you answered no; 2: a wrong call; 130: interrupted."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -69,26 +76,26 @@ class Command(BaseCommand):
         add(
             "--now",
             metavar="MOMENT",
-            help="Another moment than the database's, such as 2027-01-01T00:00Z; a future one is for rehearsals and "
-            "needs --dry-run or --yes.",
+            help="Use this time instead of the current one, such as 2027-01-01T00:00Z. A time in the future needs "
+            "--dry-run, --yes, or your answer on a terminal.",
         )
         add(
             "--reevaluate",
             action="store_true",
-            help="After a program was edited: list what that changes for its members, then apply it. Nobody drops.",
+            help="After a tier program was edited: list what changes for its members, then apply it. No member drops.",
         )
         add("--program", metavar="NAME", help="With --reevaluate: only this program.")
-        add("--batch-size", type=int, default=batches.MEMBERS_PER_BATCH, metavar="N", help="Members a transaction.")
+        add("--batch-size", type=int, default=batches.MEMBERS_PER_BATCH, metavar="N", help="Members per transaction.")
         add("--yes", action="store_true", help="Do not ask.")
         add("--json", action="store_true", help="Print one JSON object: every change, then the summary.")
 
     def handle(self, **options: Any) -> None:
         using = router.db_for_write(TierMembership)
         clock = db_now(using)
-        now = moment("--now", options["now"]) if options["now"] else clock
+        now = parse_moment("--now", options["now"]) if options["now"] else clock
         self._refuse_wrong_calls(options)
         work = self._reevaluation(options, now, using) if options["reevaluate"] else self._due(options, now, using)
-        question = f"Apply what is due only at {now.isoformat()}?" if now > clock else None
+        question = f"Apply what becomes due until {now.isoformat()}?" if now > clock else None
         if options["reevaluate"] and not (options["dry_run"] or options["json"]):
             rehearsal = self._run(work, now, {**options, "dry_run": True})
             self._report(rehearsal, options)
@@ -106,7 +113,7 @@ class Command(BaseCommand):
 
     def _refuse_wrong_calls(self, options: dict[str, Any]) -> None:
         if options["program"] and not options["reevaluate"]:
-            raise CommandError("--program chooses what to reevaluate: add --reevaluate.", returncode=WRONG_CALL)
+            raise CommandError("--program needs --reevaluate. Add it, or leave --program out.", returncode=WRONG_CALL)
         if options["batch_size"] < 1:
             raise CommandError(f"--batch-size is {options['batch_size']}; it must be above 0.", returncode=WRONG_CALL)
         answered = options["yes"] or options["dry_run"]
@@ -130,10 +137,10 @@ class Command(BaseCommand):
                 raise CommandError(f"There is no tier program {name!r}. There are: {names}.", returncode=WRONG_CALL)
 
         def run(*, dry_run: bool) -> Iterator[Batch]:
-            of = partial(
+            run_program = partial(
                 batches.reevaluation_batches, now=now, dry_run=dry_run, using=using, batch_size=options["batch_size"]
             )
-            return chain.from_iterable(of(program) for program in programs)
+            return chain.from_iterable(run_program(program) for program in programs)
 
         return Work(run, TierMembership.objects.using(using).filter(tier__program__in=programs))
 
@@ -145,10 +152,10 @@ class Command(BaseCommand):
         if input(f"{question} Type yes: ").strip().lower() != "yes":
             raise CommandError("Nothing was changed.", returncode=1)
 
-    def _run(self, work: Work, now: datetime, options: dict[str, Any]) -> Summary:
-        summary = Summary(dry_run=options["dry_run"], now=now.isoformat())
+    def _run(self, work: Work, now: datetime, options: dict[str, Any]) -> TierSummary:
+        summary = TierSummary(dry_run=options["dry_run"], now=now.isoformat())
         listed = options["dry_run"] or options["json"] or options["verbosity"] > 1
-        # A bar and a list on one terminal would write over each other.
+        # A progress bar and a list on the same terminal would overwrite each other.
         quiet = listed and self.stdout.isatty()
         verbosity = 0 if quiet else options["verbosity"]
         with Progress(work.members.count(), "members", stream=self.stderr, verbosity=verbosity) as progress:
@@ -160,7 +167,7 @@ class Command(BaseCommand):
                         self._list(batch.events, as_json=options["json"], first=not summary.events)
                     summary.add(batch)
                     progress.advance(batch.looked_at)
-                    # With DEBUG Django keeps the text of thousands of statements, bodies and all.
+                    # With DEBUG, Django keeps the text of every statement in memory.
                     reset_queries()
             except KeyboardInterrupt:
                 summary.interrupted = True
@@ -185,13 +192,13 @@ class Command(BaseCommand):
             self.stdout.write(("\n" if first else ",\n") + json.dumps(change, ensure_ascii=False), ending="")
             first = False
 
-    def _report(self, summary: Summary, options: dict[str, Any]) -> None:
+    def _report(self, summary: TierSummary, options: dict[str, Any]) -> None:
         if options["json"]:
             self.stdout.write("], " + json.dumps(asdict(summary), ensure_ascii=False)[1:])
             return
         for sentence in summary.problems:
             self.stderr.write(f"Left out: {sentence}")
         if summary.interrupted:
-            self.stderr.write("Interrupted. What is told is done; the next run goes on.")
+            self.stderr.write("Interrupted. The listed changes are done; the next run continues.")
         if options["verbosity"]:
             self.stdout.write(str(summary))

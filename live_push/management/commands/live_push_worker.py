@@ -1,30 +1,31 @@
-"""Deliver pushes, until told to stop."""
+"""Run a worker: deliver pushes until it is stopped."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
-from live_push.engines.base import sweep
+from live_push.engines.run import sweep
 from live_push.engines.worker import THREADS, WorkerLoop
 from live_push.models import Delivery
 
 
 class Command(BaseCommand):
     help = (
-        "Deliver pushes to the clients' endpoints. Start it as often as you like, on as many machines as you like. "
-        "SIGTERM and Ctrl-C stop it cleanly: what is under way is finished, the rest is given back. "
-        "With --once it delivers what is due now and ends, for cron."
+        "Deliver pushes to the clients' endpoints. You may start any number of workers, on any number of machines. "
+        "SIGTERM and Ctrl-C stop a worker cleanly: it finishes the requests under way and gives the other deliveries "
+        "back. With --once it delivers what is due now and ends, for cron."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--threads", type=int, default=THREADS, help="Requests under way at once (default: %(default)s)."
+            "--threads", type=int, default=THREADS, help="Number of requests at the same time (default: %(default)s)."
         )
         parser.add_argument("--once", action="store_true", help="Deliver what is due now, then end.")
 
@@ -40,10 +41,11 @@ class Command(BaseCommand):
         loop = WorkerLoop(using=using, threads=threads)
 
         def stop(signum: int, frame: Any) -> None:
-            # A second signal leaves at once: the leases say what was under way.
+            # A second signal ends the process at once. Other workers take over when the leases have expired.
             signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
             signal.signal(signal.SIGINT, lambda *_: os._exit(1))
-            loop.stop()
+            # Not in this thread: it may hold the lock of the event that stop() sets.
+            threading.Thread(target=loop.stop, name="live_push-stop").start()
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
@@ -51,4 +53,4 @@ class Command(BaseCommand):
             self.stdout.write(f"Worker {loop.name} delivers with {threads} threads. Stop it with Ctrl-C.")
         loop.run()
         if verbosity:
-            self.stdout.write("Stopped: nothing is under way, the rest was given back.")
+            self.stdout.write("Stopped. No request is under way; other deliveries were given back.")

@@ -1,4 +1,4 @@
-"""Send the current state of profiles again: a new event for each."""
+"""Send the current state of profiles again, as new events."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from django.db import router, transaction
 from django.db.models import Q
 
 from live_push import engines
-from live_push.management.arguments import INTERRUPTED, WRONG_CALL, endpoints_named, moment, row_id
+from live_push.management.arguments import INTERRUPTED, WRONG_CALL, endpoints_named, parse_moment, row_id
 from live_push.management.progress import Progress
 from live_push.models import ClientEndpoint, UserProfile
 from live_push.models.clock import db_now
-from live_push.models.commits import after_commit
 from live_push.models.profiles import UserProfileQuerySet
+from live_push.models.transactions import after_commit
 from live_push.outbox import resend
-from live_push.outbox.stale import lacking
+from live_push.outbox.behind import profiles_behind
 
-SNAPSHOTS_READ = 1000
-"""So many profiles are compared with what was accepted at a time."""
+SNAPSHOTS_PER_STEP = 1000
+"""With ``--stale``: how many profiles are compared with the accepted states at a time."""
 
-LEAST_RATE = 0.001
-"""A profile in a quarter of an hour; slower, a large program would not be through before the calendar ends."""
+MIN_RATE = 0.001
+"""The lowest rate, in profiles per second: one profile in about 17 minutes."""
 
 
 @dataclass
-class Summary:
-    """What a run did; the object that ``--json`` prints."""
+class ResendSummary:
+    """The result of a run. ``--json`` prints it."""
 
     dry_run: bool
     endpoints: list[str]
@@ -46,9 +46,9 @@ class Summary:
 
 class Command(BaseCommand):
     help = (
-        "Send the current state of profiles to the clients again: a new event for each, drawn when it is sent. "
-        "(To send the same event again, use redeliver.) Exit code 0: all done; 1: something that you asked for was "
-        "not, after doing the rest; 2: a wrong call; 130: interrupted, and how to go on was said."
+        "Send the current state of profiles to the clients again, as a new event for each profile. The state is read "
+        "when the event is first sent. (To send the same event again, use redeliver.) Exit code 0: all done; 1: a part "
+        "could not be done, the rest was; 2: a wrong call; 130: interrupted, the output says how to continue."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -60,36 +60,36 @@ class Command(BaseCommand):
         add(
             "--stale",
             action="store_true",
-            help="Only what an endpoint lacks: its accepted state is not the current one.",
+            help="Only profiles for which an endpoint is behind: it has not accepted the current state.",
         )
         add(
             "--verify",
             action="store_true",
-            help="With --stale: compare contents too (finds raw SQL, restored backups).",
+            help="With --stale: also compare contents, to find changes by raw SQL, loaddata or a restored backup.",
         )
-        add("--since", help="Only profiles updated at or after this moment, such as 2026-11-20T00:00Z.")
+        add("--since", help="Only profiles updated at or after this time, such as 2026-11-20T00:00Z.")
         add(
             "--endpoint",
             action="append",
             default=[],
-            help="An endpoint's name or id; may be repeated. Default: all active.",
+            help="An endpoint's name or id; may be repeated. Default: all active endpoints.",
         )
-        add("--rate", type=float, help="Spread the deliveries: so many profiles a second.")
+        add("--rate", type=float, help="Spread the deliveries over time: this number of profiles per second.")
         add(
             "--after",
             type=row_id,
             default=0,
             metavar="PK",
-            help="Go on after this profile, where an earlier run stopped.",
+            help="Continue after the profile with this id, where an earlier run stopped.",
         )
-        add("--dry-run", action="store_true", help="Say what would be sent; send nothing.")
+        add("--dry-run", action="store_true", help="Count what would be sent; send nothing.")
         add("--yes", action="store_true", help="Do not ask before --all.")
         add("--json", action="store_true", help="Print the summary as one JSON object.")
 
     def handle(self, **options: Any) -> None:
         self._refuse_wrong_calls(options)
         using = router.db_for_write(UserProfile)
-        summary = Summary(dry_run=options["dry_run"], endpoints=[])
+        summary = ResendSummary(dry_run=options["dry_run"], endpoints=[])
         endpoints = self._endpoints(options["endpoint"], summary, using)
         profiles = self._profiles(options, summary, using)
         total = profiles.count()
@@ -116,39 +116,39 @@ class Command(BaseCommand):
                 returncode=WRONG_CALL,
             )
         if named and options["all"]:
-            raise CommandError("--all and named profiles exclude each other. Leave one out.", returncode=WRONG_CALL)
+            raise CommandError("--all can't be combined with named profiles. Leave one out.", returncode=WRONG_CALL)
         if options["verify"] and not options["stale"]:
-            raise CommandError("--verify compares what --stale compares: add --stale.", returncode=WRONG_CALL)
-        if options["rate"] is not None and not LEAST_RATE <= options["rate"] < math.inf:
+            raise CommandError("--verify needs --stale. Add it, or leave --verify out.", returncode=WRONG_CALL)
+        if options["rate"] is not None and not MIN_RATE <= options["rate"] < math.inf:
             raise CommandError(
-                f"--rate is {options['rate']:g}; it must be a number from {LEAST_RATE}.", returncode=WRONG_CALL
+                f"--rate is {options['rate']:g}; it must be {MIN_RATE} or higher.", returncode=WRONG_CALL
             )
 
-    def _endpoints(self, words: list[str], summary: Summary, using: str) -> list[ClientEndpoint]:
+    def _endpoints(self, names_or_ids: list[str], summary: ResendSummary, using: str) -> list[ClientEndpoint]:
         active = ClientEndpoint.objects.using(using).active()
-        chosen = endpoints_named(words, using=using) if words else list(active)
+        chosen = endpoints_named(names_or_ids, using=using) if names_or_ids else list(active)
         summary.inactive_endpoints = [endpoint.name for endpoint in chosen if not endpoint.is_active]
         summary.endpoints = [endpoint.name for endpoint in chosen if endpoint.is_active]
         return [endpoint for endpoint in chosen if endpoint.is_active]
 
-    def _profiles(self, options: dict[str, Any], summary: Summary, using: str) -> UserProfileQuerySet:
+    def _profiles(self, options: dict[str, Any], summary: ResendSummary, using: str) -> UserProfileQuerySet:
         profiles = UserProfile.objects.using(using).filter(pk__gt=options["after"])
         if options["since"]:
-            profiles = profiles.filter(date_last_updated__gte=moment("--since", options["since"]))
+            profiles = profiles.filter(date_last_updated__gte=parse_moment("--since", options["since"]))
         named: Q | None = None
         for option, attribute in (("ids", "pk"), ("email", "email_address"), ("third_party_id", "third_party_id")):
             wanted = options[option]
             if wanted:
                 named = (named or Q()) | Q(**{f"{attribute}__in": wanted})
-                everybody = UserProfile.objects.using(using).filter(**{f"{attribute}__in": wanted})
-                found = {str(value) for value in everybody.values_list(attribute, flat=True)}
-                summary.not_found += [str(value) for value in wanted if str(value) not in found]
+                matching = UserProfile.objects.using(using).filter(**{f"{attribute}__in": wanted})
+                existing = {str(value) for value in matching.values_list(attribute, flat=True)}
+                summary.not_found += [str(value) for value in wanted if str(value) not in existing]
         return profiles if named is None else profiles.filter(named)
 
     def _ask(self, total: int) -> None:
         if not self.stdout.isatty():
             raise CommandError(
-                "--all sends every profile: add --yes (or --dry-run to see how many).", returncode=WRONG_CALL
+                "--all sends every profile. Add --yes, or --dry-run to see how many.", returncode=WRONG_CALL
             )
         if input(f"Resend all {total:,} profiles? Type yes: ").strip().lower() != "yes":
             raise CommandError("Nothing was sent.", returncode=1)
@@ -158,39 +158,41 @@ class Command(BaseCommand):
         span: resend.Span,
         endpoints: list[ClientEndpoint],
         options: dict[str, Any],
-        summary: Summary,
+        summary: ResendSummary,
         using: str,
     ) -> None:
         due_at = None
         if options["rate"]:
-            # Spread over due times instead of sleeping: the command ends, the workers keep the pace.
+            # Spread the due times instead of sleeping, so that the command ends soon and the workers keep the rate.
             due_at = db_now(using) + timedelta(seconds=summary.profiles / options["rate"])
         with transaction.atomic(using=using):
             if options["stale"]:
                 for endpoint in endpoints:
-                    some = self._lacking(span, endpoint, options, using)
+                    behind = self._profiles_behind(span, endpoint, options, using)
                     if options["dry_run"]:
-                        summary.deliveries += len(some)
+                        summary.deliveries += len(behind)
                     else:
                         summary.deliveries += resend.record(
-                            some, using=using, endpoint_ids=[endpoint.pk], due_at=due_at
+                            behind, using=using, endpoint_ids=[endpoint.pk], due_at=due_at
                         )
             elif options["dry_run"]:
                 summary.deliveries += span.count * len(endpoints)
             else:
-                wanted = [endpoint.pk for endpoint in endpoints]
+                endpoint_ids = [endpoint.pk for endpoint in endpoints]
                 summary.deliveries += resend.record_selected(
-                    span.profiles, using=using, endpoint_ids=wanted, due_at=due_at
+                    span.profiles, using=using, endpoint_ids=endpoint_ids, due_at=due_at
                 )
             after_commit(engines.wake, using, using=using)
         summary.profiles += span.count
         summary.last_profile = span.last_id
 
-    def _lacking(self, span: resend.Span, endpoint: ClientEndpoint, options: dict[str, Any], using: str) -> list[int]:
+    def _profiles_behind(
+        self, span: resend.Span, endpoint: ClientEndpoint, options: dict[str, Any], using: str
+    ) -> list[int]:
         ids = list(span.profiles.values_list("pk", flat=True))
-        return lacking(ids, endpoint, using=using, verify=options["verify"])
+        return profiles_behind(ids, endpoint, using=using, verify=options["verify"])
 
-    def _report(self, summary: Summary, options: dict[str, Any]) -> None:
+    def _report(self, summary: ResendSummary, options: dict[str, Any]) -> None:
         if options["json"]:
             self.stdout.write(json.dumps(asdict(summary)))
             return
@@ -202,16 +204,16 @@ class Command(BaseCommand):
             self.stderr.write("There is no active endpoint to send to. Add or activate one in the admin.")
         if summary.interrupted:
             after = "" if summary.last_profile is None else f" with --after {summary.last_profile}"
-            self.stderr.write(f"Interrupted. To go on, make the same call again{after}.")
+            self.stderr.write(f"Interrupted. To continue, run the same command again{after}.")
         if options["verbosity"]:
-            done = "would be recorded (dry run, nothing sent)" if summary.dry_run else "recorded"
+            outcome = "would be recorded (dry run, nothing sent)" if summary.dry_run else "recorded"
             self.stdout.write(
-                f"{summary.profiles:,} profiles looked at, {summary.deliveries:,} deliveries {done}"
+                f"{summary.profiles:,} profiles looked at, {summary.deliveries:,} deliveries {outcome}"
                 f" for {', '.join(summary.endpoints) or 'no endpoint'}."
             )
 
 
 def _span_size(options: dict[str, Any]) -> int:
-    # What compares states reads them: smaller steps.
-    most = SNAPSHOTS_READ if options["stale"] else resend.ROWS_PER_STATEMENT
+    # Comparing states reads whole profiles, so it works in smaller steps.
+    most = SNAPSHOTS_PER_STEP if options["stale"] else resend.ROWS_PER_STATEMENT
     return most if options["rate"] is None else max(1, min(most, int(options["rate"])))

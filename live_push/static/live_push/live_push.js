@@ -2,14 +2,14 @@
 "use strict";
 
 document.addEventListener("submit", (event) => {
-    const buttons = event.target.querySelectorAll("button.lp-once");
+    const buttons = event.target.querySelectorAll("button.lp-submit-once");
     // After the browser has collected the form: a disabled button's value would be left out.
     setTimeout(() => buttons.forEach((button) => { button.disabled = true; }), 0);
 });
 
 // A page that comes back from the browser's memory must be usable again.
 window.addEventListener("pageshow", () => {
-    document.querySelectorAll("button.lp-once").forEach((button) => { button.disabled = false; });
+    document.querySelectorAll("button.lp-submit-once").forEach((button) => { button.disabled = false; });
 });
 
 if (navigator.clipboard) {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.db import models
 
 from live_push.models import UserProfile
-from live_push.models.columns import OwnedByDatabase
-from live_push.models.guarded import Guarded
+from live_push.models.owned_columns import OwnedBigIntegerField
+from live_push.models.sequences import SavedAtField, SequenceField
+from live_push.models.tracked import Tracked
 
 
 class Bare(models.Model):
@@ -16,6 +17,8 @@ class Bare(models.Model):
         return f"bare {self.pk}"
 
 
+_OURS = (OwnedBigIntegerField, SavedAtField, SequenceField, Tracked)
+
 for column in UserProfile._meta.concrete_fields:
-    if not (column.unique or column.is_relation or isinstance(column, OwnedByDatabase | Guarded)):
+    if not (column.unique or column.is_relation or isinstance(column, _OURS)):
         Bare.add_to_class(column.name, column.clone())

@@ -1,0 +1,1 @@
+"""Read-only figures. Commands, pages and metrics read them here, so that they agree."""

@@ -1,0 +1,1 @@
+"""Maintenance of stored secrets: key rotation and signing secrets."""

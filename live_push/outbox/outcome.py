@@ -1,0 +1,30 @@
+"""The outcome of an attempt. ``delivery/`` creates it, and the outbox settles it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from live_push.models import ClientEndpoint
+from live_push.rules.result import Result
+
+from .claimed_delivery import ClaimedDelivery
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of one attempt.
+
+    ``delivery``, ``endpoint``
+        The rows as they were when the attempt was started.
+    ``answer``
+        The part of the answer that is stored: at most 8 KiB, without our secrets. ``None`` if no answer came.
+    ``body_bytes``, ``body_digest``
+        The length of the body that was sent, and its SHA-256 as hexadecimal text; 0 and empty if no request was made.
+    """
+
+    delivery: ClaimedDelivery
+    endpoint: ClientEndpoint
+    result: Result
+    answer: bytes | None = field(default=None, repr=False)
+    body_bytes: int = 0
+    body_digest: str = ""

@@ -1,0 +1,143 @@
+"""Start the attempts of claimed deliveries, just before their requests are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+from django.db import DatabaseError, connections
+
+from live_push import conf
+from live_push.models import ClientEndpoint
+from live_push.models.transactions import is_locked
+from live_push.rules import local_clock
+
+from . import dialect, sql, transitions
+from .claimed_delivery import ClaimedDelivery
+from .lease_times import attempt_time
+
+_READ = ("id", "attempts_made", "run_attempts", "run_started_at", "dialled_at", "leased_until")
+_READ_MOMENTS = _READ[3:]
+
+
+def start(deliveries: Sequence[ClaimedDelivery], *, using: str, patient: Collection[int] = ()) -> list[ClaimedDelivery]:
+    """Start the attempts of claimed deliveries, and return those that may be sent.
+
+    Each gets ``not_after``, the local time until which its request may be written: the sender compares the local clock
+    with it before each write, so that the answer comes, or times out, while the lease lasts.
+
+    A delivery is not started if
+
+    - its lease is lost, or ends before an attempt could end: another worker may have the delivery by then;
+    - its run ended while it waited in this worker;
+    - another transaction has locked its row;
+    - its endpoint is not active any more, or has another version than ``delivery.endpoint``.
+
+    ``patient`` are endpoints that get a longer deadline, see :func:`~live_push.outbox.lease_times.attempt_time`.
+    """
+    started: list[ClaimedDelivery] = []
+    # A claim takes the deliveries of one endpoint, so one token means one endpoint.
+    ordered = sorted(deliveries, key=lambda delivery: str(delivery.lease_token))
+    for _token, batch in groupby(ordered, key=lambda delivery: delivery.lease_token):
+        started += _start(list(batch), using=using, patient=patient)
+    chosen = {id(delivery) for delivery in started}
+    return [delivery for delivery in deliveries if id(delivery) in chosen]
+
+
+def _start(deliveries: Sequence[ClaimedDelivery], *, using: str, patient: Collection[int]) -> Iterator[ClaimedDelivery]:
+    endpoint = deliveries[0].endpoint
+    total = timedelta(seconds=conf.current().TOTAL_TIMEOUT_SECONDS)
+    # Read the local clock before the database's, so that a slow answer of the database makes no deadline later.
+    read_at = local_clock.local_now()
+    rows = _update(deliveries, attempt_time(patient=endpoint.pk in patient), total, using=using)
+    if len(rows) < len(deliveries):
+        rows |= _read_started(deliveries, using=using)
+    for delivery in deliveries:
+        if (row := rows.get(delivery.pk)) is not None:
+            for name in _READ[1:]:
+                setattr(delivery, name, row[name])
+            delivery.not_after = read_at + (row["leased_until"] - row["now"] - total).total_seconds()
+            yield delivery
+
+
+def _update(
+    deliveries: Sequence[ClaimedDelivery], lease: timedelta, total: timedelta, *, using: str
+) -> dict[int, dict[str, Any]]:
+    """Start the deliveries. Return the new values of the started ones by id, if the database returns them."""
+    try:
+        return _execute_update(deliveries, lease, total, using=using)
+    except DatabaseError as error:
+        if not is_locked(error):
+            raise
+    if len(deliveries) == 1:
+        return {}
+    # MariaDB refuses the whole statement if one of the rows is locked.
+    rows: dict[int, dict[str, Any]] = {}
+    for delivery in deliveries:
+        rows |= _update([delivery], lease, total, using=using)
+    return rows
+
+
+def _execute_update(
+    deliveries: Sequence[ClaimedDelivery], lease: timedelta, total: timedelta, *, using: str
+) -> dict[int, dict[str, Any]]:
+    values: dict[str, Any] = {}
+    table, now = _table(using), dialect.time_of_database(values, "now", using=using)
+    update = transitions.start(
+        table, now=now, leased_until=dialect.time_of_database(values, "leased_until", later=lease, using=using)
+    )
+    conditions = [
+        _ours(values, deliveries, using=using),
+        "dialled_at IS NULL",
+        f"leased_until > {dialect.time_of_database(values, 'must_last', later=total, using=using)}",
+        _is_current(values, deliveries[0].endpoint, using=using),
+    ]
+    if (window := deliveries[0].endpoint.policy.window_seconds) is not None:
+        oldest = dialect.time_of_database(values, "oldest", later=-timedelta(seconds=window), using=using)
+        conditions.append(f"(run_started_at IS NULL OR run_started_at > {oldest})")
+    sql = dialect.without_waiting(update, table=table, condition=" AND ".join(conditions), using=using)
+    if not dialect.returns_updated_rows(using):
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql, values)
+        return {}
+    return _rows(f"{sql} RETURNING {', '.join(_READ)}, {now}", values, using=using)
+
+
+def _read_started(deliveries: Sequence[ClaimedDelivery], *, using: str) -> dict[int, dict[str, Any]]:
+    """Return the values of the started deliveries by id, including those that an interrupted earlier call started.
+
+    The endpoint may have changed since that call, so its version is compared here, too.
+    """
+    values: dict[str, Any] = {}
+    now = dialect.time_of_database(values, "now", using=using)
+    ours, current = _ours(values, deliveries, using=using), _is_current(values, deliveries[0].endpoint, using=using)
+    condition = f"{ours} AND dialled_at IS NOT NULL AND {current}"
+    sql = f"SELECT {', '.join(_READ)}, {now} FROM {_table(using)} WHERE {condition}"  # noqa: S608  (our own words)
+    return _rows(sql, values, using=using)
+
+
+def _rows(sql: str, values: dict[str, Any], *, using: str) -> dict[int, dict[str, Any]]:
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, values)
+        rows = [dict(zip((*_READ, "now"), row, strict=True)) for row in cursor.fetchall()]
+    for row in rows:
+        row.update({name: dialect.read_moment(row[name]) for name in (*_READ_MOMENTS, "now")})
+    return {row["id"]: row for row in rows}
+
+
+def _ours(values: dict[str, Any], deliveries: Sequence[ClaimedDelivery], *, using: str) -> str:
+    values["token"] = dialect.token(deliveries[0].lease_token, using=using)
+    ids = dialect.any_of(values, "id", [delivery.pk for delivery in deliveries], using=using)
+    return f"{ids} AND lease_token = %(token)s"
+
+
+def _is_current(values: dict[str, Any], endpoint: ClientEndpoint, *, using: str) -> str:
+    values |= {"endpoint": endpoint.pk, "version": endpoint.version}
+    same = "e.id = %(endpoint)s AND e.version = %(version)s AND e.is_active"
+    return f"EXISTS (SELECT 1 FROM {sql.tables(using)['endpoint']} e WHERE {same})"  # noqa: S608  (our own words)
+
+
+def _table(using: str) -> str:
+    return sql.tables(using)["delivery"]

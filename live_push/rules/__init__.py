@@ -1,0 +1,1 @@
+"""Pure rules: no rows, no sockets, no clock, no settings."""

@@ -1,0 +1,1 @@
+"""The tier rules as pure functions: ladder, timeframes, lifecycle, points."""

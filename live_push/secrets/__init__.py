@@ -1,0 +1,1 @@
+"""Secrets at rest and in memory: masking, encryption keys, encrypted columns."""
