@@ -10,11 +10,13 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
+
+from django.db.models import QuerySet
 
 from live_push.models import ClientEndpoint, StoredConvergence
 from live_push.models.clock import DbNow, db_now
-from live_push.models.transactions import in_transaction, lock_free
+from live_push.models.transactions import in_transaction, lock_free, retried
 
 from .convergence import Convergence
 from .convergence_slices import ConvergenceCount, read_slice
@@ -76,7 +78,7 @@ def count_next_slice(*, using: str, catching_up: bool = False) -> Turn:
     row, now = _read_row(using=using)
     overdue = now - row.next_slice_at
     lease = now + LEASE
-    if overdue < timedelta(0) or not _write(row.next_slice_at, using=using, next_slice_at=lease):
+    if overdue < timedelta(0) or not _take_lease(row.next_slice_at, lease, using=using):
         return Turn(False, max(0.0, -overdue.total_seconds()))
     count = ConvergenceCount.from_json(row.under_way) if overdue < RESTART_AFTER else None
     if count is None:
@@ -95,7 +97,9 @@ def count_next_slice(*, using: str, catching_up: bool = False) -> Turn:
         results = {"complete": count.as_json(), "under_way": {}}
     else:
         results = {"under_way": count.as_json()}
-    _write(lease, using=using, next_slice_at=next_slice_at, **results)
+    # It waits for the lock of another worker that looks just now. Skipping the row would lose the slice.
+    due = _row_due_at(lease, using=using)
+    retried(lambda: due.update(next_slice_at=next_slice_at, **results), using=using)
     return Turn(True, max(0.0, (next_slice_at - now).total_seconds() - took))
 
 
@@ -111,11 +115,15 @@ def _read_row(*, using: str) -> tuple[StoredConvergence, datetime]:
     return rows.get(), now
 
 
-def _write(expected: datetime, *, using: str, **columns: Any) -> bool:
-    """Write columns of the row. Return false if ``next_slice_at`` is not the expected one, or if the row is locked."""
-    rows = StoredConvergence.objects.using(using).filter(next_slice_at=expected)
+def _take_lease(due_at: datetime, lease: datetime, *, using: str) -> bool:
+    """Return false if another worker has taken the lease, or has locked the row because it is taking it."""
+    due = _row_due_at(due_at, using=using)
 
-    def write() -> bool:
-        return bool(lock_free(rows, [StoredConvergence.THE_ROW]) and rows.update(**columns))
+    def take() -> bool:
+        return bool(lock_free(due, [StoredConvergence.THE_ROW]) and due.update(next_slice_at=lease))
 
-    return in_transaction(write, using=using)
+    return in_transaction(take, using=using)
+
+
+def _row_due_at(moment: datetime, *, using: str) -> QuerySet[StoredConvergence]:
+    return StoredConvergence.objects.using(using).filter(pk=StoredConvergence.THE_ROW, next_slice_at=moment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from random import Random
 from types import SimpleNamespace
@@ -281,8 +282,8 @@ class TestTheRow:
         profiles(5)
         count_next_slice(using="default")
         with stopped(START + SECOND):
-            # Row, lock and lease, slice, lock and result.
-            assert len(statements(lambda: count_next_slice(using="default"))) == 6
+            # Row, lock and lease, slice, result.
+            assert len(statements(lambda: count_next_slice(using="default"))) == 5
             assert len(statements(lambda: count_next_slice(using="default"))) == 1
 
     def test_rare_calls_make_up_for_the_time_between_them(self, many: None, clock: Any) -> None:
@@ -359,6 +360,24 @@ class TestTheLease:
         with stopped(START):
             count_next_slice(using="default")
         assert rows == list(StoredConvergence.objects.values())
+
+    @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no row locks.")
+    def test_a_slice_is_kept_although_another_worker_has_locked_the_row(self, meanwhile: Any) -> None:
+        with stopped(START), further_connections("other"), ExitStack() as other:
+
+            def look() -> None:
+                other.enter_context(transaction.atomic(using="other"))
+                assert StoredConvergence.objects.using("other").select_for_update().get()
+
+            def release_before_update(execute: Any, sql: str, *rest: Any) -> Any:
+                if sql.startswith("UPDATE"):
+                    other.close()
+                return execute(sql, *rest)
+
+            meanwhile(look)
+            with connection.execute_wrapper(release_before_update):
+                count_next_slice(using="default")
+        assert StoredConvergence.objects.get().under_way["profiles"] == 2
 
     def test_of_many_that_look_at_once_one_counts(self, many: None) -> None:
         profiles(5)
