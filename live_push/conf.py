@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from operator import is_
 from types import MappingProxyType
 from typing import Any
 
@@ -265,8 +266,7 @@ class _Checked:
     """A checked value of ``LIVE_PUSH``. Each save and each request asks for the settings several times."""
 
     def __init__(self, values: dict[str, Any]) -> None:
-        # It keeps the values, so that no other object gets the id of one of them.
-        self.values, self.ids = values, [*map(id, values.values())]
+        self.values = values
         # All callers get the same object, so the defaults must not be changed in place.
         defaults = {name: _read_only(value) for name, value in _MUTABLE_DEFAULTS.items() if name not in values}
         self.settings = replace(Settings(**values), **defaults)
@@ -277,7 +277,7 @@ class _Checked:
         if not isinstance(raw, dict) or raw.keys() != self.values.keys():
             return None
         # Compare objects: 1 equals True, but is not a correct value of a flag.
-        return self.settings if [*map(id, raw.values())] == self.ids else None
+        return self.settings if all(map(is_, raw.values(), self.values.values())) else None
 
 
 def _read_only(value: Any) -> Any:

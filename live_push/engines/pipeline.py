@@ -342,7 +342,7 @@ class Pipeline:
         """Take the outcomes that the threads have reported."""
         while not self._outcomes.empty():
             outcome = self._outcomes.get()
-            self._queues[outcome.endpoint.pk].in_flight -= 1
+            self._queues[outcome.delivery.endpoint_id].in_flight -= 1
             if outcome.result.error_code == ErrorCode.TOO_LATE:
                 self._late.append(outcome)
                 continue
@@ -353,7 +353,7 @@ class Pipeline:
         if not self._late:
             return 0
         give_back.undo([outcome.delivery for outcome in self._late], using=self.using)
-        count, endpoint_ids = len(self._late), {outcome.endpoint.pk for outcome in self._late}
+        count, endpoint_ids = len(self._late), {outcome.delivery.endpoint_id for outcome in self._late}
         logger.warning(
             "%s requests were not written in time. Nothing was sent, and their deliveries wait again.", count
         )
@@ -370,7 +370,7 @@ class Pipeline:
         self.settled += len(settlement.done)
         # The next deliveries of the same profiles may be due now.
         for outcome in settlement.done:
-            if queue := self._queues.get(outcome.endpoint.pk):
+            if queue := self._queues.get(outcome.delivery.endpoint_id):
                 queue.is_exhausted = False
         self.give_back(settlement.resting & self._queues.keys())
         return len(settlement.done)

@@ -65,6 +65,9 @@ class Unsettled:
     def __init__(self, *, using: str, worker: str, random: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self.using, self.worker, self.random, self.monotonic = using, worker, random, monotonic
         self._new: list[Outcome] = []
+        # Of the new outcomes. They are kept up to date, because each turn asks for them.
+        self._some_cannot_wait = False
+        self._failed: set[int] = set()
         self._settle_by = math.inf
         self._postponed: dict[int, _Postponed] = {}
 
@@ -82,6 +85,14 @@ class Unsettled:
         if not self._new:
             self._settle_by = self.monotonic() + SETTLE_SECONDS
         self._new.append(outcome)
+        self._note(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
+        succeeded = is_2xx(outcome.result.status_code)
+        # Outcomes that capture an id are settled one by one, so waiting for others would gain nothing.
+        self._some_cannot_wait |= not succeeded or outcome.endpoint.capture_third_party_id
+        if not succeeded:
+            self._failed.add(outcome.delivery.endpoint_id)
 
     @property
     def has_postponed(self) -> bool:
@@ -98,15 +109,15 @@ class Unsettled:
         """Return whether to settle now. ``waits`` says that more outcomes may arrive soon and could join the batch."""
         if not self._new:
             return bool(self._due())
-        if not waits or len(self._new) >= SETTLE_AT or self.monotonic() >= self._settle_by:
-            return True
-        return not all(_can_wait(outcome) for outcome in self._new)
+        is_enough = len(self._new) >= SETTLE_AT or self.monotonic() >= self._settle_by
+        return not waits or is_enough or self._some_cannot_wait
 
     def blocked(self) -> set[int]:
         """Return the endpoints to send nothing to: a failure is not settled, or too many outcomes wait for locks."""
-        failed = {item.endpoint.pk for item in self if not is_2xx(item.result.status_code)}
-        counts = Counter(entry.outcome.endpoint.pk for entry in self._postponed.values())
-        return failed | {pk for pk, count in counts.items() if count >= MOST_POSTPONED}
+        postponed = [entry.outcome for entry in self._postponed.values()]
+        failed = {item.delivery.endpoint_id for item in postponed if not is_2xx(item.result.status_code)}
+        counts = Counter(outcome.delivery.endpoint_id for outcome in postponed)
+        return self._failed | failed | {pk for pk, count in counts.items() if count >= MOST_POSTPONED}
 
     def settle(self, drained: Callable[[Collection[int]], Collection[int]], *, at_last: bool = False) -> Settlement:
         """Settle the new outcomes, and those that are due to be tried again.
@@ -117,7 +128,7 @@ class Unsettled:
         """
         again = list(self._postponed.values()) if at_last else self._due()
         outcomes = [*(entry.outcome for entry in again), *self._new]
-        endpoint_ids = drained({outcome.endpoint.pk for outcome in outcomes})
+        endpoint_ids = drained({outcome.delivery.endpoint_id for outcome in outcomes})
         settlement = Settlement()
         for batch in batches(outcomes):
             written = self._write(batch, endpoint_ids)
@@ -134,6 +145,9 @@ class Unsettled:
         """Remove outcomes, and return the entries of those that were postponed, by the id of the outcome object."""
         keys = {id(outcome) for outcome in outcomes}
         self._new = [outcome for outcome in self._new if id(outcome) not in keys]
+        self._some_cannot_wait, self._failed = False, set()
+        for outcome in self._new:
+            self._note(outcome)
         if not self._new:
             self._settle_by = math.inf
         return {key: self._postponed.pop(key) for key in keys & self._postponed.keys()}
@@ -188,8 +202,3 @@ class Unsettled:
 def _lease_end(outcome: Outcome) -> float:
     """Return when the lease of an attempt ends, in seconds of the local clock."""
     return (outcome.delivery.not_after or 0.0) + conf.current().TOTAL_TIMEOUT_SECONDS
-
-
-def _can_wait(outcome: Outcome) -> bool:
-    # Outcomes that capture an id are settled one by one, so waiting for others would gain nothing.
-    return is_2xx(outcome.result.status_code) and not outcome.endpoint.capture_third_party_id

@@ -264,7 +264,8 @@ def _sort_out(
         if decision.next_id is not None:
             chosen.add(decision.next_id)
     sendable = [delivery for delivery in candidates if delivery.pk in chosen]
-    over = {delivery.pk for delivery in sendable if is_run_over(delivery.run_started_at, endpoint.policy, now)}
+    policy = endpoint.policy
+    over = {delivery.pk for delivery in sendable if is_run_over(delivery.run_started_at, policy, now)}
     ended = cancel(superseded, DeliveryReason.SUPERSEDED, now, using=using, skip_locked=True)
     ended += _give_up(over, now, using=using)
     return [delivery for delivery in sendable if delivery.pk not in over], ended
@@ -345,24 +346,25 @@ def _compare_and_set(
         "leased_until": dialect.adapt_moment(now + lease_times.claim_time(), using=using),
         "worker": request.name,
     }
-    delivery = sql.tables(using)["delivery"]
+    delivery, run_started_at = sql.tables(using)["delivery"], dialect.moment("d.run_started_at", using=using)
     ids = dialect.any_of(values, "id", delivery_ids, using=using)
     update = f"{transitions.claim(delivery)} AND {ids}"
     with connections[using].cursor() as cursor:
         if dialect.returns_updated_rows(using):
-            claimed = sql.fill(sql.CLAIMED, using=using, claimed="claimed")
+            claimed = sql.fill(sql.CLAIMED, using=using, claimed="claimed", run_started_at=run_started_at)
             cursor.execute(f"WITH claimed AS ({update} RETURNING *) {claimed}", values)
         else:
             cursor.execute(update, values)
             ours = f"{dialect.any_of(values, 'd.id', delivery_ids, using=using)} AND d.lease_token = %(token)s"
-            cursor.execute(f"{sql.fill(sql.CLAIMED, using=using, claimed=delivery)} WHERE {ours}", values)
+            claimed = sql.fill(sql.CLAIMED, using=using, claimed=delivery, run_started_at=run_started_at)
+            cursor.execute(f"{claimed} WHERE {ours}", values)
         rows = cursor.fetchall()
     mine = {row[0]: _read_claimed(row, endpoint, token) for row in rows}
     return [mine[pk] for pk in delivery_ids if pk in mine]
 
 
 def _read_claimed(row: Sequence[Any], endpoint: ClientEndpoint, token: uuid.UUID) -> ClaimedDelivery:
-    pk, profile_id, position, attempts_made, run_attempts, run_started_at, redelivered, leased_until, *push = row
+    pk, profile_id, position, attempts_made, run_attempts, run_started_at, redelivered, *push = row
     push_id, event_id, push_profile_id, sequence, payload, digest, error = push
     return ClaimedDelivery(
         pk=pk,
@@ -384,5 +386,4 @@ def _read_claimed(row: Sequence[Any], endpoint: ClientEndpoint, token: uuid.UUID
             digest,
             _ERROR.from_db_value(error) or "",
         ),
-        leased_until=dialect.read_moment(leased_until),
     )

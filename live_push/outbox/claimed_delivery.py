@@ -56,6 +56,6 @@ class ClaimedDelivery:
     lease_token: UUID
     endpoint: ClientEndpoint
     push: ClaimedPush
-    leased_until: datetime | None = None
     dialled_at: datetime | None = None
+    leased_until: datetime | None = None
     not_after: float | None = None

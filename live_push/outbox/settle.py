@@ -120,7 +120,7 @@ def _settle(
 ) -> Settlement:
     # By object: a batch may hold two outcomes of one delivery, if this worker has claimed it again.
     replies = {id(outcome): capture.read_reply(outcome) for outcome in batch if capture.is_wanted(outcome)}
-    gone_ids = {outcome.endpoint.pk for outcome in batch if outcome.result.status_code == STATUS_GONE}
+    gone_ids = {outcome.delivery.endpoint_id for outcome in batch if outcome.result.status_code == STATUS_GONE}
     rows = settlement_rows.lock(batch, _profiles_that_get_an_id(batch, replies), gone_ids, using=using)
     healths, now = rows.healths.by_id, rows.healths.now
     verdicts = []
@@ -138,14 +138,14 @@ def _settle(
         if answer is not None and verdict.decision.status == "succeeded":
             profile = rows.profiles.get(delivery.profile_id or 0)
             capture.store(verdict.attempt, answer, profile, delivery, using=using)
-        if (health := healths.get(outcome.endpoint.pk)) is not None:
+        if (health := healths.get(outcome.delivery.endpoint_id)) is not None:
             _note_health(health, verdict, now)
         verdicts.append(verdict)
     for pk in drained:
         if pk in healths:
             allowance.release_slots(healths[pk], worker)
     rows.healths.write()
-    gone = {verdict.outcome.endpoint.pk for verdict in verdicts if verdict.decision.reason == "gone"}
+    gone = {verdict.outcome.delivery.endpoint_id for verdict in verdicts if verdict.decision.reason == "gone"}
     disabled = {pk for pk in gone if announce.switch_off(pk, announce.GONE, using=using)}
     _write(verdicts, now, using=using)
     uncertain.mark(late, now, using=using)
@@ -237,7 +237,7 @@ def _write(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> None:
     if accepted:
         statements += [*_succeeded(accepted, now, using=using), *_confirmations(accepted, now, using=using)]
         started_at = {
-            (verdict.outcome.endpoint.pk, verdict.outcome.delivery.profile_id or 0): verdict.attempt.started_at
+            (verdict.outcome.delivery.endpoint_id, verdict.outcome.delivery.profile_id or 0): verdict.attempt.started_at
             for verdict in accepted
         }
     marked = uncertain.marked({profile_id for _, profile_id in started_at}, using=using)
@@ -301,7 +301,7 @@ def _confirmations(verdicts: Sequence[Verdict], now: datetime, *, using: str) ->
     confirmed_at = dialect.adapt_moment(now, using=using)
     rows = [
         (
-            verdict.outcome.endpoint.pk,
+            verdict.outcome.delivery.endpoint_id,
             verdict.outcome.delivery.profile_id or 0,
             verdict.outcome.delivery.position,
             confirmed_at,

@@ -42,8 +42,8 @@ class Rows:
         delivery = outcome.delivery
         return not (
             delivery.pk in self.held_deliveries
-            or outcome.endpoint.pk in self.held_healths
-            or outcome.endpoint.pk in self.held_endpoints
+            or outcome.delivery.endpoint_id in self.held_healths
+            or outcome.delivery.endpoint_id in self.held_endpoints
             or delivery.profile_id in self.held_profiles
         )
 
@@ -57,7 +57,7 @@ def lock(batch: Sequence[Outcome], profile_ids: set[int], gone_ids: set[int], *,
     """
     profiles = _lock_profiles(profile_ids, using=using) if profile_ids else {}
     gone = lock_free(ClientEndpoint.objects.using(using), gone_ids) if gone_ids else []
-    endpoint_ids = {outcome.endpoint.pk for outcome in batch}
+    endpoint_ids = {outcome.delivery.endpoint_id for outcome in batch}
     healths = HealthRows(endpoint_ids, using=using)
     delivery_ids = {outcome.delivery.pk for outcome in batch}
     tokens = _lock_deliveries(delivery_ids, using=using)

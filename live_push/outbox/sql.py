@@ -63,7 +63,7 @@ WHERE d.endpoint_id = %(endpoint)s AND {profiles} AND d.status IN ('pending', 's
 """The deliveries of some pairs of one endpoint that have not ended, and what each client has accepted."""
 
 CLAIMED: Final = """
-SELECT d.id, d.profile_id, d.position, d.attempts_made, d.run_attempts, d.run_started_at, d.redelivered, d.leased_until,
+SELECT d.id, d.profile_id, d.position, d.attempts_made, d.run_attempts, {run_started_at}, d.redelivered,
        p.id, p.event_id, p.profile_id, p.sequence, p.payload, p.digest, p.error
 FROM {claimed} d JOIN {push} p ON p.id = d.push_id
 """
