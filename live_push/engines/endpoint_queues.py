@@ -51,6 +51,8 @@ class StartBatch:
 
     ``wait_until``
         The time of the monotonic clock until which to wait; infinite if there is nothing to wait for.
+    ``missing``
+        The number of outcomes that end the wait before; 1 if there is nothing to wait for.
     """
 
     MANY_SLOTS: ClassVar[int] = 8
@@ -58,7 +60,7 @@ class StartBatch:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.monotonic = monotonic
-        self.wait_until = math.inf
+        self.wait_until, self.missing = math.inf, 1
 
     def waits(self, queues: Iterable[EndpointQueue]) -> bool:
         """Return whether to wait: there are many slots, and fewer than three quarters of them are free."""
@@ -66,9 +68,9 @@ class StartBatch:
         free = sum(min(len(queue.waiting), queue.slots - queue.in_flight) for queue in can_start)
         slots, now = sum(queue.slots for queue in can_start), self.monotonic()
         if slots < self.MANY_SLOTS or 4 * free >= 3 * slots or now >= self.wait_until:
-            self.wait_until = math.inf
+            self.wait_until, self.missing = math.inf, 1
             return False
-        self.wait_until = min(self.wait_until, now + self.SECONDS)
+        self.wait_until, self.missing = min(self.wait_until, now + self.SECONDS), math.ceil(3 * slots / 4) - free
         return True
 
 

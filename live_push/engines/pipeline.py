@@ -281,7 +281,10 @@ class Pipeline:
             queue.slots, queue.slots_until = claimed.slots, claimed.slots_until
 
     def _send(self) -> int:
-        if self._start_batch.waits(self._queues.values()):
+        waits = self._start_batch.waits(self._queues.values())
+        # The threads that reported meanwhile have compared the number of outcomes with an older number.
+        self._wake_if_enough()
+        if waits:
             return 0
         self._renew_slots()
         chosen = self._choose()
@@ -336,7 +339,12 @@ class Pipeline:
 
     def _report(self, outcome: Outcome) -> None:
         self._outcomes.put(outcome)
-        self.something_happened.set()
+        self._wake_if_enough()
+
+    def _wake_if_enough(self) -> None:
+        """Wake the pipeline's thread if there are as many outcomes as it waits for. Each time costs it a turn."""
+        if self._outcomes.qsize() >= self._start_batch.missing:
+            self.something_happened.set()
 
     def _collect(self) -> None:
         """Take the outcomes that the threads have reported."""

@@ -502,10 +502,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='delivery',
-            index=models.Index(fields=['leased_until'], name='live_push_lease'),
-        ),
-        migrations.AddIndex(
-            model_name='delivery',
             index=models.Index(fields=['status', 'ended_at'], name='live_push_ended'),
         ),
         migrations.AddIndex(

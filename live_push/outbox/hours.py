@@ -19,7 +19,9 @@ WITHIN_MS: Final = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000,
 
 def count_attempts(verdicts: Iterable[Verdict], now: datetime, *, using: str) -> list[dialect.Statement]:
     """Return the statements that count attempts in the current hour."""
-    counts = Counter((verdict.outcome.delivery.endpoint_id, verdict.attempt.error_code, bound(verdict)) for verdict in verdicts)
+    counts = Counter(
+        (verdict.outcome.delivery.endpoint_id, verdict.attempt.error_code, bound(verdict)) for verdict in verdicts
+    )
     hour = dialect.adapt_moment(now.replace(minute=0, second=0, microsecond=0), using=using)
     # Always in the same order, so that two settlements can't deadlock.
     rows = [

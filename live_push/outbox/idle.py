@@ -105,7 +105,7 @@ def _fetch(build: Callable[[str], tuple[str, Values]], using: str) -> Any:
 def _look(using: str) -> tuple[str, Values]:
     values: Values = {}
     now = dialect.time_of_database(values, "now", using=using)
-    is_leased = f"EXISTS (SELECT 1 FROM {_table(Delivery, using)} WHERE leased_until IS NOT NULL)"  # noqa: S608  (our own words)
+    is_leased = f"EXISTS (SELECT 1 FROM {_table(Delivery, using)} WHERE status = 'sending' AND ended_at IS NULL)"  # noqa: S608  (our own words)
     return f"SELECT {now}, {_DUE_AT}, {is_leased} FROM ({_first_due(using)}) first_due", values  # noqa: S608  (our own words)
 
 

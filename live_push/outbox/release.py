@@ -10,7 +10,7 @@ from typing import Final
 
 from django.db.models import Exists, OuterRef, Q
 
-from live_push.models import Attempt, Delivery, DeliveryReason, DeliveryStatus, WorkerHeartbeat
+from live_push.models import Attempt, Delivery, DeliveryReason, WorkerHeartbeat
 from live_push.models.clock import db_now
 from live_push.models.transactions import in_transaction, lock_free
 from live_push.outbox import announce, transitions, uncertain
@@ -39,16 +39,14 @@ def release_stalled(*, using: str, random: Callable[[], float], at_most: int = 1
     """
     now = db_now(using)
     released = _release_unstarted(now, at_most, using=using)
-    stalled = Delivery.objects.using(using).filter(
-        leased_until__lt=now, status=DeliveryStatus.SENDING, dialled_at__isnull=False
-    )
+    stalled = Delivery.objects.using(using).sending().filter(leased_until__lt=now, dialled_at__isnull=False)
     for delivery in stalled.select_related("endpoint").order_by("leased_until")[:at_most]:
         released += in_transaction(partial(_release, delivery, now, random, using=using), using=using)
     return released
 
 
 def _release_unstarted(now: datetime, at_most: int, *, using: str) -> int:
-    claimed = Delivery.objects.using(using).filter(status=DeliveryStatus.SENDING, dialled_at=None)
+    claimed = Delivery.objects.using(using).sending().filter(dialled_at=None)
     seen = WorkerHeartbeat.objects.filter(name=OuterRef("claimed_by"), seen_at__gt=now - SILENT_AFTER)
     # A short run writes no heartbeat. So a claim counts as abandoned only if it is older than SILENT_AFTER.
     silent = Q(~Exists(seen), leased_until__lte=now + claim_time() - SILENT_AFTER)

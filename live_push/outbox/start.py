@@ -100,8 +100,7 @@ def _execute_update(
     conditions = [
         _ours(values, deliveries, using=using),
         "dialled_at IS NULL",
-        # With IS TRUE, PostgreSQL does not use the index of leases, in which it would read all claimed deliveries.
-        f"(leased_until > {dialect.time_of_database(values, 'must_last', later=total, using=using)}) IS TRUE",
+        f"leased_until > {dialect.time_of_database(values, 'must_last', later=total, using=using)}",
         _is_current(values, deliveries[0].endpoint, using=using),
     ]
     if (window := deliveries[0].endpoint.policy.window_seconds) is not None:

@@ -165,6 +165,6 @@ def test_the_questions_do_not_read_the_log() -> None:
             cursor.execute("ANALYZE live_push_delivery")
     (looked,) = statements(lambda: idle.look(using="default"))
     assert "live_push_due" in explain(looked)
-    assert "live_push_lease" in explain(looked)
+    assert "live_push_ended" in explain(looked)
     (asked,) = statements(lambda: idle.chores(using="default"))
     assert "live_push_due" in explain(asked)

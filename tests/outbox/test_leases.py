@@ -320,6 +320,6 @@ def test_what_is_asked_every_few_seconds_uses_an_index() -> None:
     with stopped(START + timedelta(days=400)):
         asked = [*statements(released), *statements(lambda: uncertain.heal(using="default"))]
     unstarted, stalled, unhealed = map(explain, asked)
-    assert "live_push_ended" in unstarted or "live_push_lease" in unstarted
-    assert "live_push_ended" in stalled or "live_push_lease" in stalled
+    assert "live_push_ended" in unstarted
+    assert "live_push_ended" in stalled
     assert "uncertain_since" in unhealed
