@@ -346,7 +346,7 @@ def _compare_and_set(
         "leased_until": dialect.adapt_moment(now + lease_times.claim_time(), using=using),
         "worker": request.name,
     }
-    delivery, run_started_at = sql.tables(using)["delivery"], dialect.moment("d.run_started_at", using=using)
+    delivery, run_started_at = sql.tables(using)["delivery"], dialect.select_moment("d.run_started_at", using=using)
     ids = dialect.any_of(values, "id", delivery_ids, using=using)
     update = f"{transitions.claim(delivery)} AND {ids}"
     with connections[using].cursor() as cursor:

@@ -209,7 +209,7 @@ def without_waiting(update: str, *, table: str, condition: str, using: str) -> s
     return f"{prefix}{update} WHERE {condition}"
 
 
-def moment(sql: str, *, using: str) -> str:
+def select_moment(sql: str, *, using: str) -> str:
     """Return a time as SQL, in the form that :func:`read_moment` reads at the least cost."""
     # psycopg parses a time in Python, which takes longer than the rest of the row. A float holds microseconds exactly
     # until the year 2255.

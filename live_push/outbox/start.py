@@ -128,7 +128,7 @@ def _read_started(deliveries: Sequence[ClaimedDelivery], *, using: str) -> dict[
 
 
 def _columns(now: str, *, using: str) -> str:
-    moments = [dialect.moment(sql, using=using) for sql in ("run_started_at", "dialled_at", "leased_until", now)]
+    moments = [dialect.select_moment(sql, using=using) for sql in ("run_started_at", "dialled_at", "leased_until", now)]
     return ", ".join(["id", "attempts_made", "run_attempts", *moments])
 
 
