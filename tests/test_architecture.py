@@ -368,6 +368,7 @@ def test_the_public_functions_are_these() -> None:
         "apply_due_tier_changes",
         "award_points",
         "contract_schema",
+        "profile_changed",
         "push_profile",
         "push_profiles",
         "redeliver",

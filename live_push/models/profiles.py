@@ -49,8 +49,7 @@ class UserProfileQuerySet(models.QuerySet["UserProfile"]):
         with transaction.atomic(using=using, savepoint=False):
             # Select the ids first: after the update the filter may no longer match, and it could match rows that other
             # transactions inserted in between.
-            matching = self.model._base_manager.using(using).filter(pk__in=self.order_by().values("pk"))
-            ids = list(locked(matching).order_by("pk").values_list("pk", flat=True))
+            ids = locked_ids(self, using=using)
             rows = 0
             for batch in batched(ids, IDS_PER_STATEMENT):
                 rows += super(UserProfileQuerySet, self.filter(pk__in=batch)).update(**kwargs)
@@ -98,6 +97,12 @@ class UserProfileQuerySet(models.QuerySet["UserProfile"]):
     def _announce(self, ids: Sequence[int], trigger: str, *, using: str) -> None:
         if ids:
             profiles_changed.send(sender=self.model, profile_ids=list(ids), trigger=trigger, using=using)
+
+
+def locked_ids(profiles: models.QuerySet[UserProfile], *, using: str) -> list[int]:
+    """Lock the rows of these profiles in the order of their ids, until the transaction ends, and return the ids."""
+    matching = UserProfile._base_manager.using(using).filter(pk__in=profiles.order_by().values("pk"))
+    return list(locked(matching).order_by("pk").values_list("pk", flat=True))
 
 
 def _confirmed(endpoint_id: int, *conditions: Q, **more: Any) -> Exists:
