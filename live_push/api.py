@@ -16,11 +16,12 @@ from .models.databases import written_to
 from .models.profiles import locked_ids
 from .models.transactions import after_commit
 from .outbox import record, reopen, resend
-from .outbox.reopen import Skipped
+from .outbox.reopen import Redelivered, Skipped
 from .tiers.clock import apply_due as apply_due_tier_changes
 from .tiers.service import award_points, spend_points
 
 __all__ = [
+    "Redelivered",
     "Skipped",
     "apply_due_tier_changes",
     "award_points",
@@ -107,11 +108,11 @@ def push_profiles(queryset: QuerySet[UserProfile], *, endpoints: Iterable[Client
     return recorded
 
 
-def redeliver(deliveries: Iterable[Delivery | int]) -> tuple[list[int], list[Skipped]]:
+def redeliver(deliveries: Iterable[Delivery | int]) -> Redelivered:
     """Send failed or cancelled deliveries again, with the same events and the same snapshots.
 
-    ``deliveries`` are rows or ids. Returns the ids of the deliveries that will be sent again, and a :class:`Skipped`
-    with the reason for each of the others.
+    ``deliveries`` are rows or ids. Returns a pair: ``reopened``, the ids of the deliveries that will be sent again, and
+    ``skipped``, a :class:`Skipped` with the reason for each of the others.
     """
     using = router.db_for_write(Delivery)
     if isinstance(deliveries, QuerySet):

@@ -364,6 +364,7 @@ def _root(node: ast.AST) -> str:
 
 def test_the_public_functions_are_these() -> None:
     assert sorted(api.__all__) == [
+        "Redelivered",
         "Skipped",
         "apply_due_tier_changes",
         "award_points",
