@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, assert_type
 
+from django.contrib.auth.models import User
 from django.db.models import F
 
 from live_push import api
@@ -58,7 +59,8 @@ def mistakes(member: UserProfile, endpoint: ClientEndpoint) -> None:
     api.profile_changed(ClientEndpoint.objects.all())  # type: ignore[arg-type]
 
 
-def query() -> None:
+def query(user: User) -> None:
+    assert_type(user.live_push_profile, UserProfile)
     members = UserProfile.objects.filter(city="Graz", total_points__gte=5)
     assert_type(members.get(), UserProfile)
     assert_type(list(members.values_list("total_points", flat=True)), list[int])
