@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-from django.db import router
+from django.db import router, transaction
 from django.db.models import QuerySet
 
 from . import engines
 from .contract.schema import body_schema
-from .models import ClientEndpoint, Delivery, UserProfile
+from .models import ClientEndpoint, Delivery, Priority, PushTrigger, UserProfile
 from .models.databases import written_to
+from .models.profiles import locked_ids
 from .models.transactions import after_commit
-from .outbox import reopen, resend
-from .outbox.reopen import Skipped
+from .outbox import record, reopen, resend
+from .outbox.reopen import Redelivered, Skipped
 from .tiers.clock import apply_due as apply_due_tier_changes
 from .tiers.service import award_points, spend_points
 
 __all__ = [
+    "Redelivered",
     "Skipped",
     "apply_due_tier_changes",
     "award_points",
     "contract_schema",
+    "profile_changed",
     "push_profile",
     "push_profiles",
     "redeliver",
@@ -30,6 +34,45 @@ __all__ = [
 ]
 
 contract_schema = body_schema
+
+
+def profile_changed(profile_or_queryset: UserProfile | QuerySet[UserProfile]) -> None:
+    """Push a profile, or all profiles of a queryset, as if they had been saved, in the transaction of the caller.
+
+    Call this when a row of your own models changed that your payload serializer reads: no column of the profile
+    changed, but what clients receive did. It does what a save does, and writes no column of yours: the profile's
+    sequence and ``date_last_updated`` advance, endpoints without this state are behind, and the push is live. All
+    changes of a member in one transaction are one push. Above 1,000 profiles, the bodies are drawn when they are first
+    sent. To send a state again that did not change, use :func:`push_profile`.
+
+    Raises ``TypeError`` for anything but a profile or a queryset of profiles, and for a queryset that is sliced or
+    combined, and ``ValueError`` for a profile that is not saved. Then nothing is recorded.
+    """
+    profiles = profile_or_queryset
+    if isinstance(profiles, UserProfile):
+        if profiles.pk is None or profiles._state.adding:
+            raise ValueError("The profile is not saved: save() it, which pushes it.")
+        using = router.db_for_write(UserProfile, instance=profiles)
+        _record_changes([profiles.pk], using=using)
+        return
+    if not isinstance(profiles, QuerySet) or not issubclass(profiles.model, UserProfile):
+        raise TypeError(f"Only a UserProfile or a queryset of UserProfile can be pushed, not {_described(profiles)}.")
+    if profiles.query.is_sliced or profiles.query.combinator:
+        raise TypeError("A sliced or combined queryset can't be pushed: use UserProfile.objects.filter(pk__in=[…]).")
+    using = written_to(profiles)
+    with transaction.atomic(using=using, savepoint=False):
+        _record_changes(locked_ids(profiles, using=using), using=using)
+
+
+def _record_changes(profile_ids: list[int], *, using: str) -> None:
+    wake = partial(engines.wake, using)
+    record.record(profile_ids, PushTrigger.UPDATED, using=using, after_commit=wake, bulk_priority=Priority.LIVE)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, QuerySet):
+        return f"a queryset of {value.model.__name__}"
+    return type(value).__name__
 
 
 def push_profile(profile: UserProfile, *, endpoints: Iterable[ClientEndpoint] | None = None) -> int:
@@ -65,11 +108,11 @@ def push_profiles(queryset: QuerySet[UserProfile], *, endpoints: Iterable[Client
     return recorded
 
 
-def redeliver(deliveries: Iterable[Delivery | int]) -> tuple[list[int], list[Skipped]]:
+def redeliver(deliveries: Iterable[Delivery | int]) -> Redelivered:
     """Send failed or cancelled deliveries again, with the same events and the same snapshots.
 
-    ``deliveries`` are rows or ids. Returns the ids of the deliveries that will be sent again, and a :class:`Skipped`
-    with the reason for each of the others.
+    ``deliveries`` are rows or ids. Returns a pair: ``reopened``, the ids of the deliveries that will be sent again, and
+    ``skipped``, a :class:`Skipped` with the reason for each of the others.
     """
     using = router.db_for_write(Delivery)
     if isinstance(deliveries, QuerySet):

@@ -1,4 +1,4 @@
-"""Wiring only: no queries, no threads."""
+"""Wiring only: no queries, and no threads outside a development server."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
@@ -11,3 +11,6 @@ class LivePushConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, receivers  # noqa: F401  (importing them registers them)
+        from .engines import autostart
+
+        autostart.start_with_server()

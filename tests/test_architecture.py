@@ -364,10 +364,12 @@ def _root(node: ast.AST) -> str:
 
 def test_the_public_functions_are_these() -> None:
     assert sorted(api.__all__) == [
+        "Redelivered",
         "Skipped",
         "apply_due_tier_changes",
         "award_points",
         "contract_schema",
+        "profile_changed",
         "push_profile",
         "push_profiles",
         "redeliver",

@@ -78,8 +78,8 @@ def test_the_metadata_name_license_version_and_python() -> None:
     assert "live_push" in str(metadata.get_payload()), "the README is the long description"
 
 
-def test_the_changelog_begins_with_this_version() -> None:
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+def test_the_newest_release_in_the_changelog_is_this_version() -> None:
+    newest = re.search(r"^## (?!Unreleased)(\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
 
     assert newest
     assert newest[1] == live_push.__version__

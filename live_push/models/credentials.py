@@ -18,6 +18,7 @@ from live_push.rules.translation import validation_error
 from live_push.secrets.fields import EncryptedTextField
 
 from .clock import db_now
+from .column_types import EncryptedText
 
 CREDENTIALS: Final = ("password", "api_key")
 """The credentials. An endpoint uses at most one of them, depending on its authentication."""
@@ -49,12 +50,12 @@ class EndpointCredentials(models.Model):
         _("authentication"), max_length=10, choices=AuthMethod.choices, default=AuthMethod.NONE
     )
     username = models.CharField(_("user name"), max_length=255, blank=True, default="")
-    password = EncryptedTextField(_("password"), bound_to=("uid", "origin"))
-    api_key = EncryptedTextField(_("API key"), bound_to=("uid", "origin"))
+    password: EncryptedText = EncryptedTextField(_("password"), bound_to=("uid", "origin"))
+    api_key: EncryptedText = EncryptedTextField(_("API key"), bound_to=("uid", "origin"))
     # When the password or the API key was stored. Null if neither is stored, or if the time is not known.
     credentials_changed_at = models.DateTimeField(null=True, blank=True, editable=False)
-    signing_secret = EncryptedTextField(_("signing secret"), bound_to=("uid",))
-    previous_signing_secret = EncryptedTextField(_("previous signing secret"), bound_to=("uid",))
+    signing_secret: EncryptedText = EncryptedTextField(_("signing secret"), bound_to=("uid",))
+    previous_signing_secret: EncryptedText = EncryptedTextField(_("previous signing secret"), bound_to=("uid",))
     previous_signing_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

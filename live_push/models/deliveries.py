@@ -13,6 +13,7 @@ from live_push.rules.retry import Policy
 from live_push.secrets.fields import StoredBytesField
 
 from .clock import DbNow
+from .column_types import GeneratedNumber, OptionalBytes, OptionalText, Text
 from .endpoints import ClientEndpoint
 from .message_column import MessageField
 from .profiles import UserProfile
@@ -75,9 +76,9 @@ class Push(models.Model):
     profile = models.ForeignKey(UserProfile, on_delete=models.SET_NULL, null=True, related_name="pushes")
     sequence = models.BigIntegerField(null=True)
     trigger = models.CharField(max_length=10, choices=PushTrigger.choices)
-    payload = StoredBytesField(null=True)
+    payload: OptionalBytes = StoredBytesField(null=True)
     digest = models.CharField(max_length=64, blank=True, default="")
-    error = MessageField()
+    error: Text = MessageField()
     # Set when the member is deleted: a keyed hash of the profile id. With the key and the id, one can still find which
     # endpoints received the member's data.
     subject = models.CharField(max_length=64, null=True, editable=False)
@@ -155,7 +156,7 @@ class Delivery(models.Model):
     lease_token = models.UUIDField(null=True, blank=True)
     # The worker that claimed the delivery last. If its heartbeat stops, the deliveries that it did not start are
     # released.
-    claimed_by = IdField(max_length=100, null=True, blank=True)
+    claimed_by: OptionalText = IdField(max_length=100, null=True, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)
     # The start of the attempt under way.
     dialled_at = models.DateTimeField(null=True, blank=True)
@@ -165,7 +166,7 @@ class Delivery(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     # 1 while sending, else null. A unique constraint ignores nulls, so the database itself refuses two deliveries in
     # flight for the same endpoint and profile.
-    in_flight = models.GeneratedField(
+    in_flight: GeneratedNumber = models.GeneratedField(
         expression=Case(When(status=DeliveryStatus.SENDING, then=Value(1)), default=None),
         output_field=models.SmallIntegerField(null=True),
         db_persist=True,
@@ -231,12 +232,12 @@ class Attempt(models.Model):
     duration_ms = models.PositiveIntegerField(null=True)
     status_code = models.PositiveSmallIntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=30, blank=True, default="")
-    detail = MessageField()
-    answer = StoredBytesField(null=True, blank=True)
+    detail: Text = MessageField()
+    answer: OptionalBytes = StoredBytesField(null=True, blank=True)
     # The SHA-256 of the body that was sent.
     body_digest = models.CharField(max_length=64, blank=True, default="")
-    captured_id = IdField(max_length=100, null=True, blank=True)
-    replaced_id = IdField(max_length=100, null=True, blank=True)
+    captured_id: OptionalText = IdField(max_length=100, null=True, blank=True)
+    replaced_id: OptionalText = IdField(max_length=100, null=True, blank=True)
     capture_conflict = models.BooleanField(default=False)
 
     class Meta:

@@ -24,6 +24,7 @@ from live_push.signals import credentials_changed, endpoint_activated
 from . import validators
 from .checked_columns import CheckedJSONField, EndpointUrlField
 from .clock import DbNow
+from .column_types import GeneratedNumber, Text, TextByName, TextList, WholeNumber
 from .credentials import CREDENTIALS, DECIDE_CREDENTIALS, SECRET_COLUMNS, AuthMethod, EndpointCredentials
 from .databases import written_to
 from .health import EndpointHealth
@@ -113,8 +114,8 @@ class ClientEndpoint(EndpointCredentials):
     Credentials are write-only: assign them as text. Only the code that makes requests calls ``reveal()``.
     """
 
-    name = IdField(_("name"), max_length=100, unique=True, validators=[validators.readable])
-    url = EndpointUrlField(
+    name: Text = IdField(_("name"), max_length=100, unique=True, validators=[validators.readable])
+    url: Text = EndpointUrlField(
         "URL", max_length=2048, help_text=_("Must begin with https://. Profiles are sent there by POST.")
     )
     is_active = models.BooleanField(
@@ -125,7 +126,7 @@ class ClientEndpoint(EndpointCredentials):
             "switching it on sends the current state of every profile that changed meanwhile."
         ),
     )
-    disabled_reason = MessageField(_("reason for disabling"))
+    disabled_reason: Text = MessageField(_("reason for disabling"))
     contact_email = models.EmailField(
         _("contact"),
         blank=True,
@@ -133,7 +134,7 @@ class ClientEndpoint(EndpointCredentials):
         help_text=_("Gets a notice when this endpoint fails, is disabled or recovers."),
     )
 
-    extra_headers = CheckedJSONField(
+    extra_headers: TextByName = CheckedJSONField(
         _("extra headers"),
         validators=[validators.extra_headers],
         default=dict,
@@ -151,7 +152,7 @@ class ClientEndpoint(EndpointCredentials):
     )
     # 1 for an active endpoint that captures ids, else null. The unique constraint on it allows only one such endpoint,
     # because a profile has one third-party id.
-    capture_marker = models.GeneratedField(
+    capture_marker: GeneratedNumber = models.GeneratedField(
         expression=Case(When(is_active=True, capture_third_party_id=True, then=Value(1)), default=None),
         output_field=models.SmallIntegerField(null=True),
         db_persist=True,
@@ -187,7 +188,7 @@ class ClientEndpoint(EndpointCredentials):
         default=False,
         help_text=_("dateMobileVerified carries epoch seconds instead of 1."),
     )
-    withheld_fields = CheckedJSONField(
+    withheld_fields: TextList = CheckedJSONField(
         _("withheld fields"),
         validators=[validators.withheld_fields],
         default=list,
@@ -195,7 +196,7 @@ class ClientEndpoint(EndpointCredentials):
         help_text=_('Top-level keys sent as null to this endpoint, such as ["dateOfBirth"].'),
     )
     # Workers keep endpoints in memory. A worker starts an attempt only if it has read this version of the row.
-    version = VersionField(default=1, editable=False)
+    version: WholeNumber = VersionField(default=1, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ClientEndpointQuerySet.as_manager()

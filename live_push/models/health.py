@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from live_push.rules.breaker import Breaker
 from live_push.rules.failing import Failing
 
+from .column_types import JsonObject, TextList
+
 BREAKER_STATES = {
     "closed": _("closed: it is tried"),
     "open": _("open: it rests, then is probed"),
@@ -35,7 +37,7 @@ class EndpointHealth(models.Model):
     probe_profile_id = models.BigIntegerField(null=True, blank=True)
     # The slots that each worker has leased, that is, how many requests it may have in flight: the name of the worker to
     # [number of slots, end of the lease in epoch seconds].
-    slots = models.JSONField(default=dict, blank=True)
+    slots: JsonObject = models.JSONField(default=dict, blank=True)
     # How many requests could start at rate_at under the rate limit.
     rate_allowance = models.FloatField(default=0)
     rate_at = models.DateTimeField(null=True, blank=True)
@@ -45,7 +47,7 @@ class EndpointHealth(models.Model):
     # The first of the failures that count, see live_push.rules.failing.
     failing_since = models.DateTimeField(null=True, blank=True)
     # The UTC days on which attempts have failed since then, as ISO texts.
-    failing_days = models.JSONField(default=list, blank=True)
+    failing_days: TextList = models.JSONField(default=list, blank=True)
     # When the warning about these failures was sent.
     failing_noticed_at = models.DateTimeField(null=True, blank=True)
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from live_push.rules.result import ErrorCode
 
+from .column_types import Text
 from .endpoints import ClientEndpoint
 from .text_columns import IdField
 
@@ -53,7 +54,7 @@ class EndpointHour(models.Model):
     )
     # The start of the hour.
     hour = models.DateTimeField()
-    error_code = IdField(max_length=30, blank=True, default="")
+    error_code: Text = IdField(max_length=30, blank=True, default="")
     within_ms = models.PositiveIntegerField()
     attempts = models.PositiveIntegerField()
 

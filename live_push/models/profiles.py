@@ -19,6 +19,17 @@ from live_push.signals import profiles_changed
 from . import validators
 from .birth_date_column import BirthDateField
 from .checked_columns import CheckedJSONField
+from .column_types import (
+    BirthDate,
+    CustomData,
+    Flag,
+    Moment,
+    OptionalDate,
+    OptionalMoment,
+    OptionalText,
+    OptionalWholeNumber,
+    WholeNumber,
+)
 from .databases import set_null_where_it_lives, written_to
 from .owned_columns import OwnedBigIntegerField
 from .sequences import STEP, SavedAtField, SequenceField
@@ -49,8 +60,7 @@ class UserProfileQuerySet(models.QuerySet["UserProfile"]):
         with transaction.atomic(using=using, savepoint=False):
             # Select the ids first: after the update the filter may no longer match, and it could match rows that other
             # transactions inserted in between.
-            matching = self.model._base_manager.using(using).filter(pk__in=self.order_by().values("pk"))
-            ids = list(locked(matching).order_by("pk").values_list("pk", flat=True))
+            ids = locked_ids(self, using=using)
             rows = 0
             for batch in batched(ids, IDS_PER_STATEMENT):
                 rows += super(UserProfileQuerySet, self.filter(pk__in=batch)).update(**kwargs)
@@ -100,28 +110,34 @@ class UserProfileQuerySet(models.QuerySet["UserProfile"]):
             profiles_changed.send(sender=self.model, profile_ids=list(ids), trigger=trigger, using=using)
 
 
+def locked_ids(profiles: models.QuerySet[UserProfile], *, using: str) -> list[int]:
+    """Lock the rows of these profiles in the order of their ids, until the transaction ends, and return the ids."""
+    matching = UserProfile._base_manager.using(using).filter(pk__in=profiles.order_by().values("pk"))
+    return list(locked(matching).order_by("pk").values_list("pk", flat=True))
+
+
 def _confirmed(endpoint_id: int, *conditions: Q, **more: Any) -> Exists:
     confirmations = apps.get_model("live_push", "Confirmation").objects
     return Exists(confirmations.filter(*conditions, endpoint=endpoint_id, profile=OuterRef("pk"), **more))
 
 
-def _text(label: Any, **kwargs: Any) -> OptionalCharField:
+def _text(label: Any, **kwargs: Any) -> OptionalText:
     return OptionalCharField(label, max_length=255, null=True, blank=True, **kwargs)
 
 
-def _followed_text(label: Any) -> TrackedCharField:
+def _followed_text(label: Any) -> OptionalText:
     return TrackedCharField(label, max_length=255, null=True, blank=True)
 
 
-def _count(label: Any) -> models.BigIntegerField[int, int]:
+def _count(label: Any) -> WholeNumber:
     return models.BigIntegerField(label, default=0)
 
 
-def _points(label: Any) -> TrackedBigIntegerField:
+def _points(label: Any) -> WholeNumber:
     return TrackedBigIntegerField(label, default=0)
 
 
-def _flag(label: Any) -> models.BooleanField[bool, bool]:
+def _flag(label: Any) -> Flag:
     return models.BooleanField(label, default=False)
 
 
@@ -139,13 +155,13 @@ class UserProfile(RemembersStored):
     )
 
     user_name = _followed_text(_("user name"))
-    email_address = TrackedEmailField(_("e-mail address"), null=True, blank=True, db_index=True)
+    email_address: OptionalText = TrackedEmailField(_("e-mail address"), null=True, blank=True, db_index=True)
     email_is_verified = _flag(_("e-mail is verified"))
     first_name = _followed_text(_("first name"))
     middle_name = _text(_("middle name"))
     last_name = _followed_text(_("last name"))
     gender = _text(_("gender"))
-    date_of_birth = BirthDateField(
+    date_of_birth: BirthDate = BirthDateField(
         _("date of birth"), null=True, blank=True, help_text=_("A day such as 1974-07-06 is kept as 12:00 UTC.")
     )
     lang_pref = _text(_("language"))
@@ -160,7 +176,7 @@ class UserProfile(RemembersStored):
     mobile_phone_number = _text(_("mobile phone number"), help_text=_("Digits only."))
     date_mobile_verified = models.DateTimeField(_("mobile number verified at"), null=True, blank=True)
 
-    is_active = TrackedBooleanField(_("active"), default=True)
+    is_active: Flag = TrackedBooleanField(_("active"), default=True)
     receive_email_updates = _flag(_("receives e-mail updates"))
     receive_sms_messages = _flag(_("receives SMS messages"))
     activity_stream_opt_in = models.BooleanField(_("opted in to the activity stream"), null=True, blank=True)
@@ -170,14 +186,14 @@ class UserProfile(RemembersStored):
     redeemable_points = _points(_("redeemable points"))
     monthly_points = _points(_("points this month"))
     # The first day of the month in which monthly_points were earned.
-    monthly_points_period = TrackedDateField(null=True, blank=True, editable=False)
+    monthly_points_period: OptionalDate = TrackedDateField(null=True, blank=True, editable=False)
     weekly_points = _points(_("points this week"))
     # The Monday of the week in which weekly_points were earned.
-    weekly_points_period = TrackedDateField(null=True, blank=True, editable=False)
+    weekly_points_period: OptionalDate = TrackedDateField(null=True, blank=True, editable=False)
     num_points_purchased = _count(_("points purchased"))
     fan_rank = models.BigIntegerField(_("rank"), null=True, blank=True, default=0)
 
-    third_party_id = ThirdPartyIdField(
+    third_party_id: OptionalText = ThirdPartyIdField(
         _("third-party ID"),
         max_length=100,
         null=True,
@@ -186,7 +202,7 @@ class UserProfile(RemembersStored):
         help_text=_("The client's own id of this member; may be captured from an endpoint's answer."),
     )
     # The sequence of the push from whose answer third_party_id was captured.
-    third_party_id_sequence = OwnedBigIntegerField(null=True, editable=False)
+    third_party_id_sequence: OptionalWholeNumber = OwnedBigIntegerField(null=True, editable=False)
     facebook_user_id = _text(_("Facebook id"))
     fsq_user_id = _text(_("Foursquare id"))
     google_user_id = _text(_("Google id"))
@@ -201,7 +217,7 @@ class UserProfile(RemembersStored):
     sign_up_campaign = _text(_("sign-up campaign"))
     client_branding_id = _text(_("client branding"))
     ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
-    custom_data = CheckedJSONField(
+    custom_data: CustomData = CheckedJSONField(
         _("custom data"),
         validators=[validators.validate_custom_data],
         null=True,
@@ -210,13 +226,13 @@ class UserProfile(RemembersStored):
     )
 
     date_created = models.DateTimeField(_("created"), default=timezone.now)
-    date_last_login = TrackedDateTimeField(_("last login"), null=True, blank=True)
-    date_last_updated = SavedAtField(_("last updated"), default=timezone.now, editable=False)
+    date_last_login: OptionalMoment = TrackedDateTimeField(_("last login"), null=True, blank=True)
+    date_last_updated: Moment = SavedAtField(_("last updated"), default=timezone.now, editable=False)
 
     # The sequence of the last change. An endpoint that has only accepted lower sequences is behind.
-    changed_sequence = SequenceField(default=0, editable=False)
+    changed_sequence: WholeNumber = SequenceField(default=0, editable=False)
     # The sequence of the last push.
-    push_sequence = SequenceField(default=0, editable=False)
+    push_sequence: WholeNumber = SequenceField(default=0, editable=False)
 
     objects = UserProfileQuerySet.as_manager()
 

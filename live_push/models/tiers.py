@@ -19,6 +19,7 @@ from live_push.rules.tiers.ladder import Ladder, Level, Rung, from_base_to_top, 
 from live_push.rules.translation import validation_error
 
 from . import validators
+from .column_types import GeneratedMoment, GeneratedNumber
 
 MAX_LENGTH = 36_525
 """Maximum length of a rolling timeframe, in its unit: a century of days."""
@@ -98,7 +99,7 @@ class TierProgram(models.Model):
     )
     # Null unless the program is the default, so that the unique constraint allows one default. A partial unique
     # constraint is not an option, because MariaDB does not have them.
-    default_marker = models.GeneratedField(
+    default_marker: GeneratedNumber = models.GeneratedField(
         expression=Case(When(is_default=True, then=Value(1)), default=None),
         output_field=models.SmallIntegerField(null=True),
         db_persist=True,
@@ -314,7 +315,7 @@ class TierMembership(models.Model):
     )
     last_event_at = models.DateTimeField(_("last event"), help_text=_("Points can't be awarded for an earlier time."))
     # Coalesce is needed, because LEAST with a null is null on some databases and the other value on others.
-    next_due_at = models.GeneratedField(
+    next_due_at: GeneratedMoment = models.GeneratedField(
         expression=Least(Coalesce("expiration_date", "reset_date"), Coalesce("reset_date", "expiration_date")),
         output_field=models.DateTimeField(null=True),
         db_persist=True,

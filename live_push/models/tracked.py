@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from django.db import models
 from django.db.models import Model
+
+_Set = TypeVar("_Set", contravariant=True)
+_Get = TypeVar("_Get", covariant=True)
 
 
 class CurrentValue:
@@ -58,8 +61,8 @@ class TrackedBooleanField(Tracked, models.BooleanField):  # type: ignore[type-ar
     """A tracked flag."""
 
 
-class TrackedOneToOneField(Tracked, models.OneToOneField):  # type: ignore[type-arg]
-    """A tracked link to one other row."""
+class TrackedOneToOneField(Tracked, models.OneToOneField[_Set, _Get]):
+    """A tracked link to one other row. It is generic, so that mypy finds the model of the other row."""
 
 
 class RemembersStored(models.Model):

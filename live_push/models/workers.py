@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .column_types import Text
 from .text_columns import IdField
 
 
@@ -14,7 +15,7 @@ class WorkerHeartbeat(models.Model):
     ``is_asleep`` is set on PostgreSQL while the worker waits to be notified of recorded pushes.
     """
 
-    name = IdField(max_length=100, primary_key=True)
+    name: Text = IdField(max_length=100, primary_key=True)
     engine = models.CharField(max_length=20)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)

@@ -11,7 +11,7 @@ from django.db.models import Case, F, Value, When
 
 from live_push.contract.encoding import load
 from live_push.contract.tier_info import tier_event
-from live_push.models import Push, PushTrigger, TierMembership, UserProfile
+from live_push.models import Priority, Push, PushTrigger, TierMembership, UserProfile
 from live_push.rules.batched import batched
 
 from . import announce, dialect, resend, snapshots
@@ -28,8 +28,12 @@ def record(
     using: str,
     after_commit: Callable[[], None] | None = None,
     is_stepped: bool = False,
+    bulk_priority: Priority = Priority.RESEND,
 ) -> None:
     """Record that profiles changed. ``is_stepped`` says that the write itself has already advanced their sequences.
+
+    Above :data:`SNAPSHOTS_AT_MOST` profiles, the pushes have no body until they are first sent, and the deliveries have
+    the ``bulk_priority``. Otherwise they are live.
 
     One transaction records at most one push for each profile: a later change replaces the body of the push. The number
     of statements does not depend on the number of endpoints. ``after_commit`` is called once for each transaction,
@@ -42,7 +46,7 @@ def record(
             if not is_stepped:
                 _advance(batch, using=using)
             if len(ids) > SNAPSHOTS_AT_MOST:
-                resend.record(batch, using=using, trigger=trigger)
+                resend.record(batch, using=using, trigger=trigger, priority=bulk_priority)
             else:
                 _record_snapshots(batch, trigger, memory, using=using)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
@@ -43,10 +44,17 @@ class Skipped:
     why: str
 
 
-def redeliver(delivery_ids: Collection[int], *, using: str) -> tuple[list[int], list[Skipped]]:
+class Redelivered(NamedTuple):
+    """The ids of the deliveries that are sent again, and those that are not."""
+
+    reopened: list[int]
+    skipped: list[Skipped]
+
+
+def redeliver(delivery_ids: Collection[int], *, using: str) -> Redelivered:
     """Send the same events again, with the same event ids and the same snapshots. Each delivery begins a new run.
 
-    Returns the ids of the reopened deliveries, and the skipped ones. Only failed and cancelled deliveries are reopened,
+    Only failed and cancelled deliveries are reopened,
     if they still have their snapshot and the endpoint has not accepted a newer state.
     """
     reopened: list[int] = []
@@ -59,10 +67,10 @@ def redeliver(delivery_ids: Collection[int], *, using: str) -> tuple[list[int], 
             transitions.reopen(Delivery.objects.using(using).filter(pk__in=reopenable))
             reopened += reopenable
             skipped += refused
-    return reopened, skipped
+    return Redelivered(reopened, skipped)
 
 
-def plan(delivery_ids: Collection[int], *, using: str) -> tuple[list[int], list[Skipped]]:
+def plan(delivery_ids: Collection[int], *, using: str) -> Redelivered:
     """Return what :func:`redeliver` would reopen and skip now. Changes and locks nothing."""
     planned: list[int] = []
     skipped: list[Skipped] = []
@@ -70,7 +78,7 @@ def plan(delivery_ids: Collection[int], *, using: str) -> tuple[list[int], list[
         reopenable, refused = _partition(batch, _with_accepted(batch, using=using))
         planned += reopenable
         skipped += refused
-    return planned, skipped
+    return Redelivered(planned, skipped)
 
 
 def _partition(delivery_ids: Collection[int], deliveries: QuerySet[Delivery]) -> tuple[list[int], list[Skipped]]:

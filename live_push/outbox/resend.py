@@ -58,6 +58,7 @@ def record(
     trigger: str = PushTrigger.RESEND,
     endpoint_ids: Sequence[int] | None = None,
     due_at: datetime | None = None,
+    priority: Priority = Priority.RESEND,
 ) -> int:
     """Record a push without a body for each profile, and return the number of deliveries.
 
@@ -69,7 +70,7 @@ def record(
         for batch in batched(profile_ids, ROWS_PER_STATEMENT):
             profiles = UserProfile._base_manager.using(using).filter(pk__in=batch)
             deliveries += record_selected(
-                profiles, using=using, trigger=trigger, endpoint_ids=endpoint_ids, due_at=due_at
+                profiles, using=using, trigger=trigger, endpoint_ids=endpoint_ids, due_at=due_at, priority=priority
             )
     return deliveries
 
@@ -81,6 +82,7 @@ def record_selected(
     trigger: str = PushTrigger.RESEND,
     endpoint_ids: Sequence[int] | None = None,
     due_at: datetime | None = None,
+    priority: Priority = Priority.RESEND,
     skip_locked: bool = False,
 ) -> int:
     """Like :func:`record`, but let the database select the profiles, at most :data:`ROWS_PER_STATEMENT`.
@@ -112,7 +114,7 @@ def record_selected(
             cursor.execute(sql, [*parts, trigger, now, *parameters])
             if not cursor.rowcount:
                 return 0
-        return fan_out(ids, using=using, priority=Priority.RESEND, endpoint_ids=endpoint_ids, due_at=due_at)
+        return fan_out(ids, using=using, priority=priority, endpoint_ids=endpoint_ids, due_at=due_at)
 
 
 def _without_key_checks(using: str) -> AbstractContextManager[None]:

@@ -130,6 +130,8 @@ WRITES: dict[str, tuple[Callable[[World], object], list[str]]] = {
     "save_the_membership": (save_membership, ["tier"]),
     "award_points": (lambda world: api.award_points(world.known, 2000), ["tier"]),
     "spend_points": (lambda world: api.spend_points(world.known, 0) or api.award_points(world.known, 1), ["tier"]),
+    "profile_changed": (lambda world: api.profile_changed(world.known), ["updated"]),
+    "profiles_changed": (lambda world: api.profile_changed(world.members()), ["updated", "updated"]),
     "push_profile": (lambda world: api.push_profile(world.known), ["resend"]),
     "push_profiles": (lambda world: api.push_profiles(world.members()), ["resend", "resend"]),
     "push_a_slice": (lambda world: api.push_profiles(world.members().order_by("pk")[:5]), ["resend", "resend"]),
@@ -152,7 +154,9 @@ def test_row_and_push_are_written_to_the_primary(
     assert len(deliver(OK)) == len(triggers)
 
 
-@pytest.mark.parametrize("act", ["update", "bulk_create", "push_profiles", "push_a_slice", "award_points"])
+@pytest.mark.parametrize(
+    "act", ["update", "bulk_create", "profiles_changed", "push_profiles", "push_a_slice", "award_points"]
+)
 def test_what_is_written_is_not_decided_by_what_the_replica_holds(world: World, act: str) -> None:
     with world.replica.asked() as asked:
         WRITES[act][0](world)

@@ -1,4 +1,4 @@
-"""The worker in the web process: begins with the first request or commit, and never where nobody expects it."""
+"""The worker in the web process: begins with a development server, elsewhere with the first request or commit."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
 from django.core import mail
@@ -153,34 +151,57 @@ def test_setting_the_project_up_starts_nothing(loops: list[dict[str, Any]], djan
     assert loops == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "child", "starts"),
+    [
+        pytest.param(["manage.py", "runserver"], "RUN_MAIN", True, id="the process that serves"),
+        pytest.param(["manage.py", "runserver"], "", False, id="not the one that restarts it"),
+        pytest.param(["manage.py", "runserver", "--noreload"], "", True, id="the only one"),
+        pytest.param(["manage.py", "runserver_plus"], "WERKZEUG_RUN_MAIN", True, id="the one of django-extensions"),
+        pytest.param(["manage.py", "shell"], "RUN_MAIN", False, id="not a shell"),
+        pytest.param(["/usr/bin/gunicorn", "shop.wsgi"], "RUN_MAIN", False, id="not another web server"),
+        pytest.param([], "", False, id="not an interpreter inside one"),
+    ],
+)
+@WANTED
+def test_a_development_server_starts_it_before_its_first_request(
+    loops: list[dict[str, Any]], arguments: list[str], child: str, starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", arguments)
+    for name in ("RUN_MAIN", "WERKZEUG_RUN_MAIN"):
+        monkeypatch.setenv(name, "true" if name == child else "")
+    autostart.start_with_server()
+    for thread in threading.enumerate():
+        if thread.name == "live_push-starting":
+            thread.join(10)
+    assert bool(loops) == starts
+
+
+@pytest.mark.parametrize("wrong", [{"SECRET_KEYS": "a text"}, {"ENGINE": "nowhere.Engine"}], ids=["value", "path"])
+def test_a_development_server_comes_up_although_our_settings_are_wrong(
+    loops: list[dict[str, Any]], wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["manage.py", "runserver", "--noreload"])
+    with override_settings(LIVE_PUSH={"AUTOSTART_WORKER": True, **wrong}):
+        autostart._start_when_ready()
+    assert loops == []
+
+
 @pytest.mark.django_db(transaction=True)
-def test_the_development_server_delivers_by_itself() -> None:
+@pytest.mark.parametrize("options", [["--noreload"], []], ids=["without its reloader", "with it"])
+def test_the_development_server_delivers_what_a_shell_saves_before_its_first_request(options: list[str]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
+    save = "from live_push.models import UserProfile; UserProfile.objects.create(first_name='Ada')"
     with EndpointServer() as client:
         ClientEndpointFactory(url=client.url)
-        profile = UserProfileFactory()
-        arguments = ("django", "runserver", "--noreload", "--skip-checks", f"127.0.0.1:{port}")
-        with running(*arguments, live_push={**client.settings, "AUTOSTART_WORKER": True}):
-            _make_the_first_request(port)
-            (received,) = client.wait_for(1, timeout=30)
+        live_push = {**client.settings, "AUTOSTART_WORKER": True}
+        with running("django", "runserver", *options, "--skip-checks", f"127.0.0.1:{port}", live_push=live_push):
+            eventually(WorkerHeartbeat.objects.exists)
+            with running("django", "shell", "--command", save, live_push=live_push):
+                (received,) = client.wait_for(1, timeout=30)
             assert WorkerHeartbeat.objects.get().engine == "autostart"
-    assert received.json()["id"] == profile.pk
-
-
-def _make_the_first_request(port: int) -> None:
-    """As soon as the server is up; what it answers does not matter."""
-    never = threading.Event()
-    for _ in range(300):
-        with suppress(ConnectionError, OSError):
-            try:
-                urlopen(f"http://127.0.0.1:{port}/", timeout=10).close()
-            except HTTPError as refusal:
-                refusal.close()
-                return
-            else:
-                return
-        never.wait(0.1)
+    assert received.json()["firstName"] == "Ada"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -23,7 +23,7 @@ class TestRedelivery:
         UserProfileFactory()
         (first,) = deliver(status(413))
         delivery = Delivery.objects.get()
-        assert api.redeliver([delivery.pk]) == ([delivery.pk], [])
+        assert api.redeliver([delivery.pk]) == api.Redelivered(reopened=[delivery.pk], skipped=[])
         (second,) = deliver()
         assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
         assert second.headers["live-push-attempt"] == "2"
