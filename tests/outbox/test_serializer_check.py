@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,8 +28,10 @@ from live_push.management.commands import live_push_worker
 from live_push.models import Delivery, UserProfile
 from live_push.outbox import serializer_check
 from live_push.rules.messages import TEMPLATES
-from tests.engines.processes import running
+from live_push.testing.https_server import EndpointServer
+from tests.engines.processes import ROOT, running
 from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.readme import snippets
 from tests.support import statements
 
 pytestmark = pytest.mark.django_db
@@ -373,6 +378,30 @@ def test_before_the_first_migration_there_is_nothing_to_say(monkeypatch: pytest.
     assert found(AddingKeys) == []
 
 
+def test_the_documented_serializer_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {}
+    (code,) = [snippet.code for snippet in snippets("docs/members.md", "python") if "OurPayload" in snippet.code]
+    exec(code, names)  # noqa: S102
+    monkeypatch.setattr(sys.modules[__name__], "OurPayload", names["OurPayload"], raising=False)
+    assert found(f"{__name__}.OurPayload") == []
+
+
+def test_every_finding_is_documented() -> None:
+    made = re.findall(r'id="(live_push\.\w+)"', inspect.getsource(serializer_check))
+    documented = re.findall(r"^\| `(live_push\.\w+)`", (ROOT / "docs/members.md").read_text(), re.MULTILINE)
+    assert sorted(made) == documented
+
+
+def run(
+    *arguments: str, serializer: type, settings: Mapping[str, Any] | None = None, **environment: str
+) -> tuple[int, str]:
+    """Run a command in a process of its own; returns its exit code and what it wrote to stderr."""
+    live_push = {**(settings or {}), "PAYLOAD_SERIALIZER": path(serializer)}
+    with running("django", *arguments, live_push=live_push, stderr=subprocess.PIPE, **environment) as process:
+        _, error = process.communicate(timeout=120)
+    return process.returncode, error.decode()
+
+
 @pytest.fixture
 def empty_database(tmp_path: Path) -> Iterator[str]:
     """The name of a database without a table."""
@@ -391,17 +420,12 @@ def empty_database(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_project_migrates_for_the_first_time_with_a_faulty_serializer(empty_database: str) -> None:
-    def run(*arguments: str) -> tuple[int, str]:
-        settings = {"PAYLOAD_SERIALIZER": path(AddingKeys)}
-        with running(
-            "django", *arguments, live_push=settings, stderr=subprocess.PIPE, LIVE_PUSH_TEST_DATABASE=empty_database
-        ) as process:
-            _, error = process.communicate(timeout=120)
-        return process.returncode, error.decode()
+    def run_there(*arguments: str) -> tuple[int, str]:
+        return run(*arguments, serializer=AddingKeys, LIVE_PUSH_TEST_DATABASE=empty_database)
 
-    assert run("check", "--database", "default")[0] == 0
-    assert run("migrate", "--verbosity", "0") == (0, "")
-    code, error = run("check", "--database", "default")
+    assert run_there("check", "--database", "default") == (0, "")
+    assert run_there("migrate", "--verbosity", "0") == (0, "")
+    code, error = run_there("check", "--database", "default")
     assert (code, "live_push.E013" in error) == (1, True)
 
 
@@ -463,6 +487,15 @@ class TestTheStartOfAWorker:
         with override_settings(LIVE_PUSH={"PAYLOAD_SERIALIZER": serializer}):
             live_push_worker.Command().check()
         assert serializer in capsys.readouterr().err
+
+    @pytest.mark.django_db(transaction=True)
+    def test_sends_what_was_stored_before(self) -> None:
+        with EndpointServer() as client:
+            ClientEndpointFactory(url=client.url)
+            UserProfileFactory()
+            code, error = run("live_push_worker", "--once", serializer=MissingColumns, settings=client.settings)
+            assert (code, "live_push.E009" in error, len(client.received)) == (0, True, 1)
+        assert Delivery.objects.get().status == "succeeded"
 
     @pytest.mark.parametrize(
         "values", [{"ENGIN": 1}, {"PAYLOAD_SERIALIZER": path(MissingColumns), "CA_BUNDLE": "/nowhere"}]
