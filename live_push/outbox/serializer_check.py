@@ -172,8 +172,9 @@ def _value(field: Any) -> Any:
 def _try(serializer: ProfilePayload, row: Mapping[str, Any], *, using: str) -> _Trial:
     trial = _Trial()
 
-    def count(execute: Any, sql: str, *arguments: Any) -> Any:
-        trial.queries += not sql.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK"))
+    def count(execute: Any, sql: Any, *arguments: Any) -> Any:
+        # psycopg also takes objects as SQL.
+        trial.queries += not str(sql).startswith(("SAVEPOINT", "RELEASE", "ROLLBACK"))
         return execute(sql, *arguments)
 
     with transaction.atomic(using=using):

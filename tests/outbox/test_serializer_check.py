@@ -87,6 +87,7 @@ class Caching(ProfilePayload):
 @pytest.fixture(autouse=True)
 def _no_group_is_cached() -> None:
     groups.cache_clear()
+    groups_of.cache_clear()
 
 
 @pytest.mark.parametrize("serializer", [ProfilePayload, Plain, WithOwnData, EveryColumn, Caching])
@@ -220,6 +221,16 @@ class QueryingOnce(ProfilePayload):
         return {**super().snapshot(row), "groups": 1}
 
 
+@lru_cache
+def groups_of(member: int) -> int:
+    return Group.objects.filter(user=member).count()
+
+
+class CachingByMember(ProfilePayload):
+    def snapshot(self, row: Any) -> dict[str, Any]:
+        return super().snapshot({**row, "custom_data": {"groups": groups_of(row["id"])}})
+
+
 class NeedingARow(ProfilePayload):
     def snapshot(self, row: Any) -> dict[str, Any]:
         return {**super().snapshot(row), "city": Group.objects.get(pk=row["id"]).name}
@@ -287,6 +298,7 @@ class ParsingAColumn(ProfilePayload):
         (UnmadeOne, ["E009: RuntimeError: boom."]),
         (QueryingTwice, ["W007: makes 2 database queries for each member."]),
         (QueryingOnce, ["W007: makes 1 database query for each member.", "E013: adds 'groups' to the body."]),
+        (CachingByMember, ["W007: makes 1 database query for each member."]),
         (NeedingARow, ["W008: raised DoesNotExist for a synthetic member"]),
         (SummingRows, ["W007: makes 1 database query", "W008: totalPoints must not be null."]),
         (MissingTable, ["W008: Error for a synthetic member"]),
