@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 from . import conf, engines
 from .delivery import tls
 from .models import AuthMethod, ClientEndpoint, Delivery, UserProfile, linked_user
-from .outbox import snapshots
+from .outbox import serializer_check
 
 
 @register()
@@ -33,7 +33,7 @@ def settings_are_right(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
             Error(problem, hint="See the settings table in the README.", id="live_push.E001") for problem in problems
         ]
     findings: list[CheckMessage] = [*_paths_lead_somewhere(), *_user_fields_exist(), *_bundle_can_be_used()]
-    return findings or [*_serializer_can_be_used(), *_user_fields_fit(), *engines.current_engine().check()]
+    return findings or [*serializer_check.unusable_serializer(), *_user_fields_fit(), *engines.current_engine().check()]
 
 
 def _paths_lead_somewhere() -> list[CheckMessage]:
@@ -44,7 +44,8 @@ def _paths_lead_somewhere() -> list[CheckMessage]:
             import_string(path)
         except Exception as error:  # noqa: BLE001  (a module may check its own settings when it is imported)
             hint = f"Install what it needs, or correct the dotted path: {error}"
-            findings.append(Error(f"LIVE_PUSH[{name!r}] can't be imported: {path}.", hint=hint, id="live_push.E002"))
+            sentence = f"LIVE_PUSH[{name!r}] can't be imported: {path}."
+            findings.append(Error(sentence, hint=hint, obj=f"LIVE_PUSH[{name!r}]", id="live_push.E002"))
     return findings
 
 
@@ -53,18 +54,6 @@ def _bundle_can_be_used() -> list[CheckMessage]:
     bundle = conf.current().CA_BUNDLE
     problem, remedy = tls.bundle_problem(bundle) if bundle is not None else ("", "")
     return [Error(problem, hint=remedy, id="live_push.E012")] if problem else []
-
-
-def _serializer_can_be_used() -> list[CheckMessage]:
-    """E009: the payload serializer can't build a body."""
-    problem = snapshots.serializer_problem()
-    if not problem:
-        return []
-    path = conf.current().PAYLOAD_SERIALIZER
-    hint = f"Subclass live_push.contract.payload.ProfilePayload, and name columns that a profile has: {problem[:200]}"
-    return [
-        Error(f"LIVE_PUSH['PAYLOAD_SERIALIZER'] can't be used: {path}.", hint=hint, id="live_push.E009"),
-    ]
 
 
 def _user_fields_exist() -> list[CheckMessage]:
@@ -253,6 +242,18 @@ def ids_are_captured_without_authentication(
         )
         for name in rows.values_list("name", flat=True)
     ]
+
+
+@register(Tags.database)
+def serializer_builds_the_body(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """E013 to E015, W007, W008: what the bodies of synthetic members show about the project's payload serializer."""
+    alias = router.db_for_write(UserProfile)
+    # E001 reports wrong settings, E002 and E009 a serializer that can't be used.
+    if alias not in (databases or ()) or conf.problems(conf.configured()):
+        return []
+    return serializer_check.serializer_findings(using=alias)
 
 
 @register(Tags.security, deploy=True)

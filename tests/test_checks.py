@@ -24,6 +24,7 @@ from live_push import checks, engines
 from live_push.delivery import transport
 from live_push.engines import Engine
 from live_push.models import ClientEndpoint
+from live_push.outbox import serializer_check
 from live_push.testing.certificate_authority import CertificateAuthority
 from tests.conftest import need
 from tests.factories import ClientEndpointFactory
@@ -367,10 +368,13 @@ def test_check_itself_refuses_an_unknown_key() -> None:
 
 
 def test_every_finding_has_an_id_of_its_own_and_a_hint() -> None:
-    sources = [inspect.getsource(checks), *(path.read_text() for path in (ROOT / "live_push/engines").glob("*.py"))]
+    sources = [
+        *map(inspect.getsource, (checks, serializer_check)),
+        *(path.read_text() for path in (ROOT / "live_push/engines").glob("*.py")),
+    ]
     made = re.findall(r"(?:Error|Caution)\((.*?)\bid=\"(live_push\.[EW]\d{3})\"", "".join(sources), re.DOTALL)
     assert sorted(id_ for _, id_ in made) == [
-        *(f"live_push.E{number:03}" for number in range(1, 13)),
-        *(f"live_push.W00{number}" for number in range(1, 7)),
+        *(f"live_push.E{number:03}" for number in range(1, 16)),
+        *(f"live_push.W00{number}" for number in range(1, 9)),
     ]
     assert all("hint=" in arguments for arguments, _ in made)

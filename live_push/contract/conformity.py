@@ -45,6 +45,27 @@ def check_snapshot(snapshot: Any) -> None:
         raise PayloadError(Message("title_differs", key=_FAN_LEVEL_NAME, level=f"{_TIER_INFO}.{_CURRENT_LEVEL}"))
 
 
+def without_unknown_keys(snapshot: Any) -> tuple[Any, list[str]]:
+    """Return the snapshot without the keys that the contract does not know, and the paths of these keys.
+
+    Don't report the paths for a real member: a key may hold personal data.
+    """
+    unknown: list[str] = []
+    return _known_members("", snapshot, BODY, unknown), unknown
+
+
+def _known_members(path: str, value: Any, fields: tuple[Field, ...], unknown: list[str]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kinds = {field.key: field.kind for field in fields}
+    unknown += [f"{path}{key}" for key in value if key not in kinds]
+    return {
+        key: _known_members(f"{path}{key}.", item, _MEMBERS[kinds[key]], unknown) if kinds[key] in _MEMBERS else item
+        for key, item in value.items()
+        if key in kinds
+    }
+
+
 def _check_tier(tier: dict[str, Any]) -> None:
     if tier[_CURRENT_LEVEL] is None:
         for key, value in tier.items():
@@ -117,6 +138,8 @@ def _custom_data(path: str, value: Any) -> None:
     if custom_data(path, value) is None:
         raise PayloadError(Message("value_empty", key=path))
 
+
+_MEMBERS = {Kind.TIER_INFO: TIER_INFO, Kind.LEVEL: LEVEL}
 
 _CHECKS: dict[Kind, Callable[[str, Any], object]] = {
     Kind.TEXT: text,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from django.db import connections
 
 from live_push.models.transactions import retried
-from live_push.outbox import idle, release
+from live_push.outbox import idle, release, serializer_check
 
 from .base import Engine, do_housekeeping
 from .commit_watch import CommitWatch
@@ -126,6 +126,7 @@ class WorkerLoop:
         _loops.add(self)
         self.convergence.start()
         try:
+            serializer_check.log_serializer_findings(using=self.using)
             while not self._stopping.is_set():
                 self._run_guarded(self._turn)
             self._stop_working()

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from django.db import connections
-from django.db.models import Model, QuerySet
+from django.db.models import F, Model, QuerySet
 
 from live_push.models import Tier, TierMembership, TierProgram, UserProfile
 
@@ -68,6 +68,20 @@ def further_columns(
     profiles = UserProfile.objects.using(using).order_by().filter(pk__in=profile_ids)
     selected: QuerySet[UserProfile, dict[str, Any]] = profiles.values("pk", *further)
     return selected
+
+
+def field_at(path: str) -> Any:
+    """Return the field that an ORM path from the profile leads to.
+
+    Raises :class:`~django.core.exceptions.FieldError` if there is none.
+    """
+    return UserProfile.objects.annotate(at_path=F(path)).query.annotations["at_path"].output_field
+
+
+def row_fields() -> dict[str, Any]:
+    """Return the field of each column of a row by the column's name, except ``now``."""
+    tier = {name: model._meta.get_field(field) for name, (_, model, field) in _TIER_COLUMNS.items()}
+    return {**_own_columns(), **tier}
 
 
 @dataclass(frozen=True, slots=True)

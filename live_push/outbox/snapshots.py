@@ -52,7 +52,7 @@ def read_rows(profile_ids: Sequence[int], *, using: str) -> dict[int, Mapping[st
     """
     rows: dict[int, Mapping[str, Any]] = {**member_rows.read_members(profile_ids, using=using)}
     try:
-        further = member_rows.further_columns(profile_ids, _serializer().columns, using=using)
+        further = member_rows.further_columns(profile_ids, payload_serializer().columns, using=using)
     except Exception:
         # A save must not fail because of the serializer. build_snapshot() stores the error with the push.
         logger.exception("The payload serializer can't be used.")
@@ -103,18 +103,9 @@ def serializer_columns() -> tuple[str, ...]:
     Never raises, because a save must not fail because of the serializer.
     """
     try:
-        return tuple(_serializer().columns)
+        return tuple(payload_serializer().columns)
     except Exception:  # noqa: BLE001  (read_rows() logs it)
         return ()
-
-
-def serializer_problem() -> str:
-    """Return why the payload serializer can't be used; empty if it can. Checks its import and its columns only."""
-    try:
-        member_rows.further_columns([], _serializer().columns, using=router.db_for_write(UserProfile))
-    except Exception as error:  # noqa: BLE001  (code of the host project may raise anything)
-        return f"{type(error).__name__}: {error}"
-    return ""
 
 
 def row_digest(row: Mapping[str, Any], *, using: str, ignore_third_party_id: bool) -> str:
@@ -127,7 +118,7 @@ def row_digest(row: Mapping[str, Any], *, using: str, ignore_third_party_id: boo
 
 
 def _serialize(row: Mapping[str, Any], using: str) -> dict[str, Any]:
-    serializer = _serializer()
+    serializer = payload_serializer()
     if type(serializer) is payload.ProfilePayload:
         return serializer.snapshot(row)
     if missing := [column for column in serializer.columns if column not in row]:
@@ -139,7 +130,8 @@ def _serialize(row: Mapping[str, Any], using: str) -> dict[str, Any]:
     return body
 
 
-def _serializer() -> payload.ProfilePayload:
+def payload_serializer() -> payload.ProfilePayload:
+    """Return the serializer that the setting names. Raises what its import and its constructor raise."""
     return _load(conf.current().PAYLOAD_SERIALIZER)
 
 
