@@ -51,6 +51,8 @@ _KINDS: Final[Mapping[type, str]] = {
     list: "a list",
     dict: "a table",
 }
+# TOML's whole numbers have 64 bits. Python reads larger ones, which are too large for a column of floats.
+_TOO_LARGE: Final = 2**63
 _LINE: Final = re.compile(r"\(at line (\d+), column \d+\)")
 _HEAD: Final = """\
 # Endpoints of live_push. A secret is never written here, only where it is:
@@ -192,15 +194,20 @@ def _described(table: Mapping[str, Any], path: KeyPath, faults: _FaultList, fold
 
 
 def _is_of(kind: type, value: Any) -> bool:
-    if kind is not float:
-        return type(value) is kind
-    # Not a number has no place among limits, and a whole number may be too large for a column of floats.
-    return (type(value) is float and not math.isnan(value)) or (type(value) is int and abs(value) < 10**15)
+    if type(value) is int and kind in (int, float):
+        return abs(value) < _TOO_LARGE
+    return type(value) is kind and not _is_nan(value)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _kind_of(value: Any) -> str:
-    if isinstance(value, float) and math.isnan(value):
+    if _is_nan(value):
         return "nan"
+    if type(value) is int and abs(value) >= _TOO_LARGE:
+        return "a number that is too large"
     return _KINDS.get(type(value), "a date or a time")
 
 

@@ -72,7 +72,9 @@ class PlannedStep:
 def apply_endpoints(
     file: EndpointFile, *, prune: bool = False, check: bool = False, user_id: Any = None
 ) -> list[PlannedStep]:
-    """Apply a file in one transaction, and return what was done with each endpoint, in the order of the file.
+    """Apply a file in one transaction, and return what was done with each endpoint.
+
+    The endpoints of the file come first, in its order; the others follow by name.
 
     ``prune``
         Also switch off the active endpoints that the file does not describe.
@@ -90,9 +92,9 @@ def apply_endpoints(
     using = router.db_for_write(ClientEndpoint)
 
     def work() -> list[PlannedStep]:
-        rows = {row.name: row for row in locked(ClientEndpoint.objects.using(using).order_by("name"))}
+        rows = {row.name: row for row in locked(ClientEndpoint.objects.using(using).order_by("pk"))}
         steps = [_step(described, rows.pop(described.name, None)) for described in file.endpoints]
-        steps += [_without_description(row, prune=prune) for row in rows.values()]
+        steps += [_without_description(row, prune=prune) for _, row in sorted(rows.items())]
         _validate(steps, using=using)
         file.raise_faults()
         if not check:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import tomllib
+import traceback
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,6 +93,10 @@ class TestApply:
         assert rows() == before
         assert "  crm: unchanged\n" in printed
 
+    def test_a_url_that_is_only_written_in_another_way_is_the_same(self, file: Path) -> None:
+        apply(file, CRM)
+        apply(file, CRM.replace("https://crm.example.com/", "HTTPS://CRM.example.com:443/"), "--check")
+
     def test_an_endpoint_that_the_file_does_not_have_is_left_alone(self, file: Path) -> None:
         ClientEndpointFactory(name="other")
         assert "  other: left alone\n" in apply(file, CRM)
@@ -158,7 +163,7 @@ class TestApply:
 
         crm_changes = {"max_in_flight": {"old": 3, "new": 4}}
         endpoint = {"name": "crm", "outcome": "changed", "changes": crm_changes, "secrets": {}}
-        assert json.loads(out) == {"changed": True, "endpoints": [endpoint]}
+        assert json.loads(out) == {"applied": True, "endpoints": [endpoint]}
 
 
 class TestCheck:
@@ -283,6 +288,22 @@ class TestSecrets:
             assert secret not in printed + exported + told + caplog.text
         assert "api_key" in printed
 
+    def test_none_shows_in_the_local_variables_of_an_error(self, file: Path) -> None:
+        def fail(**kwargs: Any) -> None:
+            raise RuntimeError
+
+        pre_save.connect(fail, sender=ClientEndpoint)
+        try:
+            apply(file, CRM + API_KEY)
+        except RuntimeError as error:
+            report = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        finally:
+            pre_save.disconnect(fail, sender=ClientEndpoint)
+
+        assert "_write" in report
+        assert "described" in report
+        assert KEY not in report
+
 
 FAULTS = [
     pytest.param("name = ", "endpoints.toml:1: This is not valid TOML: ", id="no TOML"),
@@ -309,7 +330,9 @@ FAULTS = [
     pytest.param(f"{CRM}ordering = 2026-11-28", "ordering: Write a text in quotes; found a date or a time.", id="day"),
     pytest.param(f"{CRM}rate_limit_per_second = nan", "rate_limit_per_second: Write a number; found nan.", id="nan"),
     pytest.param(f"{CRM}rate_limit_per_second = -inf", "rate_limit_per_second: Ensure this value is", id="-inf"),
-    pytest.param(f"{CRM}rate_limit_per_second = 1{'0' * 400}", "rate_limit_per_second: Write a number", id="huge"),
+    pytest.param(
+        f"{CRM}rate_limit_per_second = 1{'0' * 400}", "Write a number; found a number that is too large.", id="huge"
+    ),
     pytest.param(f"{CRM}max_in_flight = 0", "endpoints.toml:4: endpoint 'crm', max_in_flight: Ensure", id="zero"),
     pytest.param(f'{CRM}ordering = "fifo"', "endpoints.toml:4: endpoint 'crm', ordering: Value 'fifo'", id="fifo"),
     pytest.param(f'{CRM}retry_policy = "never"', "endpoints.toml:4: endpoint 'crm', retry_policy: ", id="no policy"),

@@ -78,7 +78,7 @@ class Command(BaseCommand):
 
     def _report(self, steps: Sequence[PlannedStep], *, check: bool, as_json: bool, verbosity: int) -> None:
         if as_json:
-            self.stdout.write(json.dumps({"changed": not check, "endpoints": list(map(_as_object, steps))}))
+            self.stdout.write(json.dumps({"applied": not check, "endpoints": list(map(_as_object, steps))}))
         elif verbosity:
             self.stdout.write("\n".join(_as_text(steps, check=check)))
 
