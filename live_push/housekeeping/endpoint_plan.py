@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.db import router, transaction
+from django.db import IntegrityError, router, transaction
 from django.utils.text import capfirst
 from django.utils.translation import override
 
@@ -101,7 +101,11 @@ def apply_endpoints(
             _write(steps, using=using, user_id=user_id)
         return steps
 
-    return in_transaction(work, using=using)
+    try:
+        return in_transaction(work, using=using)
+    except IntegrityError:
+        # Another process has added an endpoint of the file since the rows were read. Read them again.
+        return in_transaction(work, using=using)
 
 
 def _write(steps: Sequence[PlannedStep], *, using: str, user_id: Any) -> None:

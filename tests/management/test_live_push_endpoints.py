@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import tomllib
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models.signals import pre_save
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,6 +167,35 @@ class TestApply:
         crm_changes = {"max_in_flight": {"old": 3, "new": 4}}
         endpoint = {"name": "crm", "outcome": "changed", "changes": crm_changes, "secrets": {}}
         assert json.loads(out) == {"applied": True, "endpoints": [endpoint]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_processes_that_apply_the_same_file_add_each_endpoint_once(file: Path) -> None:
+    file.write_text(CRM)
+    both_have_read = threading.Barrier(2)
+    has_waited = threading.local()
+
+    def wait_for_the_other(**kwargs: Any) -> None:
+        # SQLite has one writer at a time, so the other could not have read yet.
+        if connection.vendor != "sqlite" and not hasattr(has_waited, "once"):
+            has_waited.once = True
+            both_have_read.wait(timeout=60)
+
+    def process(_number: int) -> str:
+        try:
+            return "".join(run("--apply", file))
+        finally:
+            connection.close()
+
+    pre_save.connect(wait_for_the_other, sender=ClientEndpoint)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            printed = sorted(pool.map(process, range(2)))
+    finally:
+        pre_save.disconnect(wait_for_the_other, sender=ClientEndpoint)
+
+    assert [text.split("\n")[0] for text in printed] == ["  crm: unchanged", "+ crm: added"]
+    assert len(rows()) == 1
 
 
 class TestCheck:
