@@ -418,6 +418,7 @@ def test_the_public_signals_are_these() -> None:
 def test_the_commands_are_these() -> None:
     assert sorted(module.name for module in pkgutil.iter_modules(commands.__path__)) == [
         "live_push_contract",
+        "live_push_endpoints",
         "live_push_erasure",
         "live_push_prune",
         "live_push_rotate_keys",

@@ -24,6 +24,9 @@ from .networks import AddressRule, is_in_any, parse_address
 MOST_CHARACTERS: Final = 2048
 DEFAULT_PORT: Final = 443
 
+MASK: Final = "••••"
+"""Shown instead of a value that may be a secret."""
+
 # Names that have a meaning only inside a network, and their subdomains: RFC 6761 and RFC 6762 (localhost, local),
 # RFC 8375 (home.arpa), ICANN's resolution 2024.07.29.06 (internal), RFC 6762 appendix G (the others in use).
 INTERNAL_NAMES: Final = (
@@ -108,6 +111,17 @@ def display_host(url: str) -> str:
     """
     parts = _parse(url)
     return ".".join(idna.ulabel(label) if label.startswith("xn--") else label for label in parts.host_in_url.split("."))
+
+
+def shown_url(url: str) -> str:
+    """Return the URL with masked query values, because some clients put a token there."""
+    path, mark, query = url.partition("?")
+    return path + mark + re.sub("[^&;]+", lambda match: _without_value(match[0]), query)
+
+
+def _without_value(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    return f"{name}={value and MASK}" if equals else MASK
 
 
 def _parse(url: str) -> _Parts:

@@ -274,6 +274,7 @@ TEMPLATES: Final[Mapping[str, str]] = {
     "disabled_no_success": _("No success for five days."),
     "disabled_gone": _("The client answered 410 Gone."),
     "disabled_by_user": _("Paused by %(user)s."),
+    "disabled_by_file": _("Switched off by the endpoint file."),
     # What the admin's history keeps
     "history_paused": _("Paused."),
     "history_resumed": _("Resumed."),

@@ -11,9 +11,10 @@ import pytest
 
 from live_push.admin.shared import formatting, svg
 from live_push.admin.shared.differences import Difference, differences
-from live_push.admin.shared.request_shown import indented, outlined, shown_headers, shown_url
+from live_push.admin.shared.request_shown import indented, outlined, shown_headers
 from live_push.figures.pages import Share
 from live_push.rules import retry
+from live_push.rules.endpoint_url import shown_url
 from tests.support import START
 
 A, B = {"city": "Vienna", "tierInfo": {"score": 1}}, {"city": "Graz", "tierInfo": {"score": 1}}

@@ -314,6 +314,7 @@ COMMANDS = [
     ("live_push_status",),
     ("live_push_status", "--json"),
     *(("live_push_contract", "--format", form) for form in ("json-schema", "openapi", "sample")),
+    ("live_push_endpoints", "--export"),
     ("live_push_rotate_keys", "--check", "--json"),
     ("live_push_rotate_keys",),
     ("live_push_erasure", "--check"),

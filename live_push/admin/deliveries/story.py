@@ -15,11 +15,12 @@ from django.utils.translation import gettext as _
 from live_push.admin.shared import formatting
 from live_push.admin.shared.differences import Difference, differences
 from live_push.admin.shared.history import history_in_words
-from live_push.admin.shared.request_shown import MASK, indented, outlined
+from live_push.admin.shared.request_shown import indented, outlined
 from live_push.contract import encoding, headers
 from live_push.exceptions import PayloadError, SecretUnreadable
 from live_push.models import Attempt, AuthMethod, Delivery, DeliveryStatus, EndpointState
 from live_push.models.endpoint_state import state_of
+from live_push.rules.endpoint_url import MASK
 from live_push.rules.redaction import CUT
 from live_push.rules.translation import translated
 

@@ -22,7 +22,6 @@ from live_push.admin.shared.base import LivePushAdmin, current_rows
 from live_push.admin.shared.page import Page
 from live_push.admin.shared.permissions import may
 from live_push.admin.shared.recent import recent
-from live_push.admin.shared.request_shown import shown_url
 from live_push.exceptions import EndpointUrlError
 from live_push.figures import pages
 from live_push.models import AuthMethod, ClientEndpoint, Delivery, EndpointHour, EndpointState
@@ -223,7 +222,7 @@ class ClientEndpointAdmin(LivePushAdmin):
     @admin.display(description="URL")
     def address(self, endpoint: Any) -> str:
         """Return the URL with masked query values, for users who may not change it."""
-        return shown_url(endpoint.url)
+        return endpoint_url.shown_url(endpoint.url)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if obj.is_active:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from live_push.contract import headers
 from live_push.delivery.request import Request
+from live_push.rules.endpoint_url import MASK, shown_url
 
-MASK: Final = "••••"
 CREDENTIAL_HEADERS: Final = frozenset({headers.AUTHORIZATION.lower(), headers.API_KEY})
 
 
@@ -23,17 +22,6 @@ def shown(request: Request) -> dict[str, Any]:
         "indented": indented(request.body),
         "size": len(request.body),
     }
-
-
-def shown_url(url: str) -> str:
-    """Return the URL with masked query values, because some clients put a token there."""
-    path, mark, query = url.partition("?")
-    return path + mark + re.sub("[^&;]+", lambda match: _without_value(match[0]), query)
-
-
-def _without_value(parameter: str) -> str:
-    name, equals, value = parameter.partition("=")
-    return f"{name}={value and MASK}" if equals else MASK
 
 
 def shown_headers(sent: Mapping[str, str | bytes]) -> list[tuple[str, str]]:
