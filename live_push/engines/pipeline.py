@@ -25,9 +25,10 @@ from live_push.delivery.send import prepare, too_late
 from live_push.models import ClientEndpoint
 from live_push.models.transactions import retried
 from live_push.outbox import allowance, draw, give_back, lease_times
-from live_push.outbox.claim import Claimed, claim, isolated_deliveries_due, renew_slots
+from live_push.outbox.claim import Claimed, claim, renew_slots
 from live_push.outbox.claim_request import ClaimRequest
 from live_push.outbox.claimed_delivery import ClaimedDelivery
+from live_push.outbox.due_work import isolated_deliveries_due
 from live_push.outbox.outcome import Outcome
 from live_push.rules import local_clock
 from live_push.rules.result import ErrorCode

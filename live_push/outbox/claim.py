@@ -25,19 +25,16 @@ from live_push.models import (
     DeliveryStatus,
     EndpointHealth,
     Ordering,
-    Priority,
     Push,
 )
-from live_push.models.clock import db_now
 from live_push.models.deliveries import is_run_over
-from live_push.models.endpoint_state import has_rested
 from live_push.models.transactions import is_locked, lock_free, retried
 from live_push.outbox.claim_request import ClaimRequest
 from live_push.rules import breaker, local_clock
 from live_push.rules.ordering import Waiting, next_and_superseded
 from live_push.signals import credentials_changed
 
-from . import allowance, announce, dialect, lease_times, sql, transitions
+from . import allowance, announce, dialect, due_work, lease_times, sql, transitions
 from .claimed_delivery import ClaimedDelivery, ClaimedPush
 from .health_rows import HealthRows
 
@@ -74,10 +71,10 @@ class Candidate(NamedTuple):
 
 def claim(request: ClaimRequest, *, using: str) -> list[Claimed]:
     """Claim due deliveries, endpoint by endpoint, so that no endpoint waits for the backlog of another one."""
-    due = _with_due_work(request, using=using)
+    due = due_work.find_due_work(request, using=using)
     for pk in request.endpoints.keys() - due.keys():
         del request.endpoints[pk]
-    versions = {pk: version for pk, version in due.items() if pk not in request.full}
+    versions = {pk: work.version for pk, work in due.items() if pk not in request.full}
     endpoints = _read_endpoints(versions, request.endpoints, using=using)
     if not endpoints:
         # Nothing is due, or the endpoints were disabled after the query for due work.
@@ -88,7 +85,7 @@ def claim(request: ClaimRequest, *, using: str) -> list[Claimed]:
     for endpoint in endpoints:
         if request.held.get(endpoint.pk, 0) >= max(at_most, endpoint.max_in_flight):
             continue
-        share = _try_share(request, endpoint, at_most, using=using)
+        share = _try_share(request, endpoint, at_most, due[endpoint.pk].priorities, using=using)
         if share is None:
             continue
         shares.append(share)
@@ -104,7 +101,7 @@ def renew_slots(request: ClaimRequest, endpoint_ids: Collection[int], *, using: 
     any more. The result leaves out an endpoint whose health row another worker has locked.
     """
     shares = (
-        _try_share(request, endpoint, 0, taking=False, using=using)
+        _try_share(request, endpoint, 0, [], taking=False, using=using)
         if endpoint.is_active
         else Claimed(endpoint=endpoint, slots=0, slots_until=0.0, deliveries=[])
         for endpoint in ClientEndpoint.objects.using(using).filter(pk__in=endpoint_ids).order_by("pk")
@@ -127,37 +124,6 @@ def _read_endpoints(
     return [known[pk] for pk in sorted(versions) if pk in known]
 
 
-def isolated_deliveries_due(*, using: str) -> bool:
-    """Return whether an isolated delivery is due: it was being sent when a worker died, so it is claimed by itself."""
-    now = db_now(using)
-    isolated = Delivery.objects.using(using).due(now).filter(stalls__gt=0)
-    # Include the endpoints that need credentials: the claim checks again whether their secrets can be read by now.
-    rested = ClientEndpoint.objects.using(using).active().filter(has_rested(now))
-    return isolated.filter(endpoint__in=rested).exists()
-
-
-def _with_due_work(request: ClaimRequest, *, using: str) -> dict[int, int]:
-    """Return the versions of the endpoints that have due deliveries and do not rest, by id."""
-    values: dict[str, Any] = {}
-    look = sql.fill(
-        sql.LOOK,
-        using=using,
-        now=dialect.time_of_database(values, "now", using=using),
-        wanted=_wanted(values, request, using=using),
-    )
-    with connections[using].cursor() as cursor:
-        cursor.execute(look, values)
-        return dict(cursor.fetchall())
-
-
-def _wanted(values: dict[str, Any], request: ClaimRequest, *, using: str) -> str:
-    """Return the condition on the deliveries (``d``) that this claim may take."""
-    condition = "d.stalls > 0" if request.isolated else "d.stalls = 0"
-    if request.only is None:
-        return condition
-    return f"{condition} AND {dialect.any_of(values, 'd.id', request.only, using=using, name='only')}"
-
-
 def _try_share(
     request: ClaimRequest, endpoint: ClientEndpoint, *arguments: Any, using: str, **more: Any
 ) -> Claimed | None:
@@ -171,7 +137,13 @@ def _try_share(
 
 
 def _share(
-    request: ClaimRequest, endpoint: ClientEndpoint, at_most: int, *, using: str, taking: bool = True
+    request: ClaimRequest,
+    endpoint: ClientEndpoint,
+    at_most: int,
+    priorities: Sequence[int],
+    *,
+    using: str,
+    taking: bool = True,
 ) -> Claimed | None:
     with transaction.atomic(using=using):
         # Read the local clock before the database's, so that a slow answer of the database does not lengthen the lease.
@@ -195,7 +167,7 @@ def _share(
         room = (slots if is_limited else max(slots, at_most)) - held if slots and taking else 0
         room = 1 if (permission == "probe" or request.isolated) and room > 0 else room
         room = min(room, allowance.rate(health, endpoint, now))
-        deliveries = _take(request, endpoint, health, room, now, using=using) if room > 0 else []
+        deliveries = _take(request, endpoint, health, room, priorities, now, using=using) if room > 0 else []
         allowance.spend(health, endpoint, len(deliveries))
         if permission == "probe" and deliveries:
             health.breaker = breaker.start_probe(health.breaker, now, lease.total_seconds())
@@ -221,12 +193,19 @@ def _needs_credentials(endpoint: ClientEndpoint, health: EndpointHealth, *, usin
 
 
 def _take(
-    request: ClaimRequest, endpoint: ClientEndpoint, health: EndpointHealth, room: int, now: datetime, *, using: str
+    request: ClaimRequest,
+    endpoint: ClientEndpoint,
+    health: EndpointHealth,
+    room: int,
+    priorities: Sequence[int],
+    now: datetime,
+    *,
+    using: str,
 ) -> list[ClaimedDelivery]:
     probing = health.breaker_state != "closed"
     wanted = room + 1 if probing else room
     while True:
-        candidates = _candidates(request, endpoint, wanted, now, using=using)
+        candidates = _candidates(request, endpoint, wanted, priorities, now, using=using)
         if probing:
             # The last probe may have failed because of its profile, so prefer a delivery of another one.
             candidates.sort(key=lambda candidate: candidate.profile_id == health.probe_profile_id)
@@ -272,12 +251,15 @@ def _sort_out(
 
 
 def _candidates(
-    request: ClaimRequest, endpoint: ClientEndpoint, room: int, now: datetime, *, using: str
+    request: ClaimRequest,
+    endpoint: ClientEndpoint,
+    room: int,
+    priorities: Sequence[int],
+    now: datetime,
+    *,
+    using: str,
 ) -> list[Candidate]:
-    """Return due deliveries that do not have to wait for an older one of their pair.
-
-    Live updates come first, then retries, then resends.
-    """
+    """Return due deliveries of these priorities that do not have to wait for an older one of their pair."""
     candidates: list[Candidate] = []
     # With latest_only, fetch more than there is room for, because newer deliveries will supersede some of them.
     wanted = room * 2 if endpoint.ordering == Ordering.LATEST_ONLY else room
@@ -285,14 +267,14 @@ def _candidates(
     due = sql.fill(
         sql.DUE,
         using=using,
-        wanted=_wanted(values, request, using=using),
+        wanted=due_work.wanted_condition(values, request, using=using),
         holds_back=sql.HOLDS_BACK[endpoint.ordering],
         row_locks=dialect.row_locks(using, of="d"),
     )
-    for priority in Priority:
+    for priority in priorities:
         if len(candidates) < wanted:
             with connections[using].cursor() as cursor:
-                cursor.execute(due, {**values, "priority": priority.value, "limit": wanted - len(candidates)})
+                cursor.execute(due, {**values, "priority": priority, "limit": wanted - len(candidates)})
                 rows = cursor.fetchall()
             candidates += [Candidate(pk, profile_id, dialect.read_moment(since)) for pk, profile_id, since in rows]
     return candidates

@@ -18,7 +18,6 @@ from live_push.models import (
     Confirmation,
     Delivery,
     EndpointHealth,
-    Priority,
     WorkerHeartbeat,
     clock,
 )
@@ -26,6 +25,7 @@ from live_push.models import (
 from . import dialect
 from .catch_up import LOOKING_FOR
 from .release import SILENT_AFTER
+from .sql import PRIORITIES
 
 Values = dict[str, Any]
 
@@ -59,7 +59,7 @@ class Chores(NamedTuple):
     ``heal``
         Whether :func:`~live_push.outbox.uncertain.heal` may find something.
     ``isolated``
-        Whether an isolated delivery is due, see :func:`~live_push.outbox.claim.isolated_deliveries_due`.
+        Whether an isolated delivery is due, see :func:`~live_push.outbox.due_work.isolated_deliveries_due`.
     """
 
     workers: int
@@ -119,7 +119,7 @@ SELECT h.rests_until AS rests_until,
         ORDER BY d.next_attempt_at LIMIT 1) AS due_at
 FROM {_table(ClientEndpoint, using)} e
 LEFT JOIN {_table(EndpointHealth, using)} h ON h.endpoint_id = e.id
-CROSS JOIN ({_PRIORITIES}) p
+CROSS JOIN ({PRIORITIES}) p
 WHERE e.is_active
 """  # noqa: S608  (our own words)
 
@@ -142,7 +142,7 @@ SELECT (SELECT COUNT(*) FROM {_table(WorkerHeartbeat, using)} WHERE seen_at > {s
                WHERE e.is_active AND c.uncertain_since IS NOT NULL),
        EXISTS (SELECT 1 FROM {endpoint} e
                LEFT JOIN {health} h ON h.endpoint_id = e.id
-               CROSS JOIN ({_PRIORITIES}) p
+               CROSS JOIN ({PRIORITIES}) p
                WHERE e.is_active AND (h.rests_until IS NULL OR h.rests_until <= {now})
                      AND (SELECT d.id FROM {_table(Delivery, using)} d
                           WHERE d.endpoint_id = e.id AND d.priority = p.priority AND d.next_attempt_at <= {now}
@@ -150,10 +150,6 @@ SELECT (SELECT COUNT(*) FROM {_table(WorkerHeartbeat, using)} WHERE seen_at > {s
                           ORDER BY d.next_attempt_at LIMIT 1) IS NOT NULL)
 """  # noqa: S608  (our own words)
     return sql, values
-
-
-_PRIORITIES: Final = " UNION ALL ".join(f"SELECT {priority.value} AS priority" for priority in Priority)
-"""A table of the priorities: if an entry of the index of due deliveries has to match both, the first match is next."""
 
 
 def _table(model: type[Model], using: str) -> str:

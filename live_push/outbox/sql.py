@@ -14,19 +14,33 @@ from typing import Final
 
 from django.db import connections
 
-from live_push.models import Attempt, ClientEndpoint, Confirmation, Delivery, EndpointHealth, EndpointHour, Push
+from live_push.models import (
+    Attempt,
+    ClientEndpoint,
+    Confirmation,
+    Delivery,
+    EndpointHealth,
+    EndpointHour,
+    Priority,
+    Push,
+)
+
+PRIORITIES: Final = " UNION ALL ".join(f"SELECT {priority.value} AS priority" for priority in Priority)
+"""A table of the priorities: if an entry of the index of due deliveries has to match both, the first match is next."""
 
 LOOK: Final = """
-SELECT e.id, e.version
+SELECT e.id, e.version, p.priority
 FROM {endpoint} e JOIN {health} h ON h.endpoint_id = e.id
+     CROSS JOIN ({priorities}) p
 WHERE e.is_active AND (h.rests_until IS NULL OR h.rests_until <= {now})
   AND EXISTS (SELECT 1 FROM {delivery} d
-              WHERE d.endpoint_id = e.id AND d.priority IN (0, 1, 2) AND d.next_attempt_at <= {now} AND {wanted})
-ORDER BY e.id
+              WHERE d.endpoint_id = e.id AND d.priority = p.priority AND d.next_attempt_at <= {now} AND {wanted})
+ORDER BY e.id, p.priority
 """
-"""The endpoints that may be sent to and have due deliveries. Every worker runs it all the time.
+"""The endpoints that may be sent to and have due deliveries, with the priorities of these. Every worker runs it all the
+time.
 
-With the priorities in the condition, the index of due deliveries finds one for each endpoint.
+For an endpoint and a priority, the index of due deliveries finds one.
 """
 
 DUE: Final = """

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from live_push.models import ClientEndpoint, Confirmation, Delivery, EndpointHealth, Push
 from live_push.models.clock import stopped
 from live_push.outbox import claim as claiming
-from live_push.outbox import resend
+from live_push.outbox import due_work, resend
 from live_push.outbox.claim import claim, renew_slots
 from live_push.outbox.claim_request import ClaimRequest
 from live_push.outbox.claimed_delivery import ClaimedDelivery
@@ -325,14 +325,14 @@ class TestTime:
 def test_an_endpoint_that_is_switched_off_just_now_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ClientEndpointFactory()
     UserProfileFactory()
-    look = claiming._with_due_work
+    look = due_work.find_due_work
 
-    def overtaken(*args: Any, **kwargs: Any) -> list[int]:
+    def overtaken(*args: Any, **kwargs: Any) -> dict[int, due_work.DueWork]:
         found = look(*args, **kwargs)
         ClientEndpoint.objects.update(is_active=False)
         return found
 
-    monkeypatch.setattr(claiming, "_with_due_work", overtaken)
+    monkeypatch.setattr(due_work, "find_due_work", overtaken)
     assert claimed() == []
 
 

@@ -14,7 +14,7 @@ from live_push.engines.base import do_housekeeping
 from live_push.engines.pipeline import Pipeline
 from live_push.models.clock import db_now, stopped
 from live_push.outbox import release
-from live_push.outbox.claim import isolated_deliveries_due
+from live_push.outbox.due_work import isolated_deliveries_due
 from live_push.rules.result import Result
 
 from . import promises
