@@ -33,14 +33,16 @@ SELECT e.id, e.version, p.priority
 FROM {endpoint} e JOIN {health} h ON h.endpoint_id = e.id
      CROSS JOIN ({priorities}) p
 WHERE e.is_active AND (h.rests_until IS NULL OR h.rests_until <= {now})
-  AND EXISTS (SELECT 1 FROM {delivery} d
-              WHERE d.endpoint_id = e.id AND d.priority = p.priority AND d.next_attempt_at <= {now} AND {wanted})
+  AND (SELECT d.id FROM {delivery} d
+       WHERE d.endpoint_id = e.id AND d.priority = p.priority AND d.next_attempt_at <= {now} AND {wanted}
+       ORDER BY d.next_attempt_at LIMIT 1) IS NOT NULL
 ORDER BY e.id, p.priority
 """
 """The endpoints that may be sent to and have due deliveries, with the priorities of these. Every worker runs it all the
 time.
 
-For an endpoint and a priority, the index of due deliveries finds one.
+For an endpoint and a priority, the index of due deliveries finds one. Not EXISTS: PostgreSQL would join the tables and
+read all due deliveries.
 """
 
 DUE: Final = """

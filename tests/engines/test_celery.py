@@ -87,6 +87,8 @@ def worker(app: Any, client: EndpointServer, *arguments: str) -> Any:
     return running(
         *("celery", "--quiet", "-A", "tests.engines.celery_app", "worker", "--concurrency", "1", "--loglevel", "ERROR"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        # RabbitMQ gives the name's control queue to one worker only, and other tests start theirs at the same time.
+        *("--hostname", f"{app.conf.task_default_queue}@%h"),
         *arguments,
         live_push={**client.settings, "ENGINE": ENGINE},
         LIVE_PUSH_TEST_BROKER=app.conf.broker_url,

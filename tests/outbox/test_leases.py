@@ -20,9 +20,9 @@ from live_push.models import (
 from live_push.models.clock import db_now, stopped
 from live_push.outbox import allowance, give_back, lease_times, release, start, uncertain
 from live_push.outbox.claim import claim
-from live_push.outbox.due_work import isolated_deliveries_due
 from live_push.outbox.claim_request import ClaimRequest
 from live_push.outbox.claimed_delivery import ClaimedDelivery
+from live_push.outbox.due_work import isolated_deliveries_due
 from live_push.rules import local_clock
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.state_machine.connections import lost_answer

@@ -16,8 +16,8 @@ from live_push.models import Attempt, ClientEndpoint, Delivery, EndpointHealth, 
 from live_push.models.clock import db_now, stopped
 from live_push.outbox import capture, give_back, reopen
 from live_push.outbox.claim import claim
-from live_push.outbox.due_work import isolated_deliveries_due
 from live_push.outbox.claim_request import ClaimRequest
+from live_push.outbox.due_work import isolated_deliveries_due
 from live_push.signals import delivery_failed, delivery_succeeded
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START
