@@ -60,8 +60,8 @@ class BackFill(TransactionTestCase):
         compared = seconds(mirror_all)
 
         ClientEndpoint.objects.create(name="CRM", url="https://crm.example.com/")
-        options = {"stale": True, "endpoint": ["CRM"], "verbosity": 0}
-        recorded = seconds(lambda: call_command("resend_profile", **options, rate=50))
+        options = {"all": True, "yes": True, "endpoint": ["CRM"], "rate": 50, "verbosity": 0}
+        recorded = seconds(lambda: call_command("resend_profile", **options))
         self.assertEqual(Delivery.objects.count(), members)
         figures = {
             "members": members,
