@@ -143,8 +143,11 @@ def membership_deleted(instance: TierMembership, using: str, origin: Any, **kwar
 
 
 @connect_with_subclasses(pre_delete, UserProfile)
-def profile_deleted(instance: UserProfile, using: str, **kwargs: Any) -> None:
+def profile_deleted(sender: type[UserProfile], instance: UserProfile, using: str, **kwargs: Any) -> None:
     """Erase the member's data from the delivery log, in the transaction that deletes the profile."""
+    if sender._meta.concrete_model is not UserProfile:
+        # The row of a child model. If the profile is deleted with it, the signal of the profile follows.
+        return
     erase.erase([instance.pk], using=using)
 
 

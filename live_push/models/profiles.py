@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.db import models, router, transaction
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Exists, Max, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -103,7 +103,9 @@ class UserProfileQuerySet(models.QuerySet["UserProfile"]):
         current = live.filter(profile=OuterRef("pk"), position__gte=OuterRef("changed_sequence"))
         # A resend is superseded by what was recorded after it, which may be older than the current state.
         younger = live.filter(profile=OuterRef("profile"), pk__gt=OuterRef("pk"), position__lt=OuterRef("position"))
-        return self.exclude(Exists(current.exclude(Exists(younger))))
+        # Not EXISTS: PostgreSQL would join all waiting deliveries, and before their first ANALYZE all with each other.
+        waiting = Subquery(current.exclude(Exists(younger)).values("pk")[:1])
+        return self.alias(waiting_id=waiting).filter(waiting_id=None)
 
     def _announce(self, ids: Sequence[int], trigger: str, *, using: str) -> None:
         if ids:

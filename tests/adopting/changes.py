@@ -257,6 +257,20 @@ class OwnClasses(SiteTests):
         self.assert_nothing_arrives(Guest.objects.all().delete)
         self.assertFalse(UserProfile.objects.exists())
 
+    def test_a_member_that_remains_without_its_child_keeps_its_log(self) -> None:
+        self.arrived(lambda: Employee.objects.create(city="Graz", staff_number="1"))
+        Employee.objects.get().delete(keep_parents=True)
+        self.assertEqual(UserProfile.objects.get().city, "Graz")
+        self.assertIsNotNone(Push.objects.get().payload)
+        UserProfile.objects.get().delete()
+        self.assertIsNone(Push.objects.get().payload)
+
+    def test_a_child_is_erased_with_its_member(self) -> None:
+        self.arrived(lambda: Employee.objects.create(city="Graz", staff_number="1"))
+        Employee.objects.get().delete()
+        self.assertFalse(UserProfile.objects.exists())
+        self.assertIsNone(Push.objects.get().payload)
+
     def test_every_change_of_a_child_arrives(self) -> None:
         self.assert_arrives(lambda: Employee.objects.create(city="Graz", staff_number="1"), "city", ["Graz"])
         employee = Employee.objects.get()

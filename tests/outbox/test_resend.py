@@ -265,3 +265,21 @@ def test_a_resend_works_with_encrypted_payloads() -> None:
     api.push_profile(profile)
     assert sent(deliver()) == ["Graz"]
     assert Confirmation.objects.count() == 1
+
+
+@pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="Only PostgreSQL plans by statistics that may be missing."
+)
+def test_who_is_behind_is_found_by_an_index_although_the_tables_were_never_analyzed() -> None:
+    endpoint = ClientEndpointFactory()
+    UserProfileFactory()
+    multiply_profiles(400)
+    api.push_profiles(UserProfile.objects.all())
+    ids = list(UserProfile.objects.values_list("pk", flat=True))
+    (asked,) = statements(lambda: profiles_behind(ids[:50], endpoint, verify=False, using="default"))
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {asked}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    # What waits for a profile is looked up for each one.
+    assert "SubPlan" in plan
+    assert plan.count("Index Cond: (profile_id = live_push_userprofile.id)") == 2
