@@ -36,6 +36,9 @@ from tests.support import statements
 
 pytestmark = pytest.mark.django_db
 
+ON_ALL_DATABASES = pytest.mark.django_db(transaction=True, databases="__all__")
+"""From Django 6.1 on, the checks of a command ask every database for its features."""
+
 SECRET = "ada@example.com"
 
 
@@ -492,6 +495,7 @@ class TestTheStartOfAWorker:
             (logging.WARNING, "The payload serializer could not be checked: OSError.")
         ]
 
+    @ON_ALL_DATABASES
     @pytest.mark.parametrize("serializer", [path(MissingColumns), "nowhere.Serializer"])
     def test_is_not_stopped_by_the_checks_of_the_command(
         self, serializer: str, capsys: pytest.CaptureFixture[str]
@@ -509,6 +513,7 @@ class TestTheStartOfAWorker:
             assert (code, "live_push.E009" in error, len(client.received)) == (0, True, 1)
         assert Delivery.objects.get().status == "succeeded"
 
+    @ON_ALL_DATABASES
     @pytest.mark.parametrize(
         "values", [{"ENGIN": 1}, {"PAYLOAD_SERIALIZER": path(MissingColumns), "CA_BUNDLE": "/nowhere"}]
     )
