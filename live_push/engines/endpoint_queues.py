@@ -63,14 +63,14 @@ class StartBatch:
         self.wait_until, self.missing = math.inf, 1
 
     def waits(self, queues: Iterable[EndpointQueue]) -> bool:
-        """Return whether to wait: there are many slots, and fewer than three quarters of them are free."""
+        """Return whether to wait: there are many slots, and fewer than half of them are free."""
         can_start = [queue for queue in queues if queue.can_start]
         free = sum(min(len(queue.waiting), queue.slots - queue.in_flight) for queue in can_start)
         slots, now = sum(queue.slots for queue in can_start), self.monotonic()
-        if slots < self.MANY_SLOTS or 4 * free >= 3 * slots or now >= self.wait_until:
+        if slots < self.MANY_SLOTS or 2 * free >= slots or now >= self.wait_until:
             self.wait_until, self.missing = math.inf, 1
             return False
-        self.wait_until, self.missing = min(self.wait_until, now + self.SECONDS), math.ceil(3 * slots / 4) - free
+        self.wait_until, self.missing = min(self.wait_until, now + self.SECONDS), math.ceil(slots / 2) - free
         return True
 
 

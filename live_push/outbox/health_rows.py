@@ -11,6 +11,7 @@ from django.db import connections, models
 
 from live_push.models import EndpointHealth
 from live_push.models.clock import db_now
+from live_push.rules import breaker, failing
 
 from . import dialect, sql
 
@@ -23,16 +24,18 @@ _UPDATE: Final = "UPDATE {health} SET {assigned} WHERE endpoint_id = %(id)s"
 
 
 class HealthRows:
-    """The locked health rows of some endpoints, in the caller's transaction.
+    """The health rows of some endpoints, locked in the caller's transaction.
 
     ``by_id``
         The rows by the endpoint's id, without those that another transaction has locked. Change their attributes, then
         call :meth:`write`.
     ``now``
-        The database's time when the rows were locked.
+        The database's time when the rows were read.
+
+    With ``locked=False`` the rows are only read, and must not be written.
     """
 
-    def __init__(self, endpoint_ids: Collection[int], *, using: str) -> None:
+    def __init__(self, endpoint_ids: Collection[int], *, using: str, locked: bool = True) -> None:
         self.using = using
         values: dict[str, Any] = {}
         statement = sql.fill(
@@ -41,7 +44,7 @@ class HealthRows:
             columns=", ".join(field.attname for field in _fields()),
             now=dialect.time_of_database(values, "now", using=using),
             endpoints=dialect.any_of(values, "endpoint_id", endpoint_ids, using=using),
-            row_locks=dialect.row_locks(using),
+            row_locks=dialect.row_locks(using) if locked else "",
         )
         with connections[using].cursor() as cursor:
             cursor.execute(statement, values)
@@ -51,18 +54,34 @@ class HealthRows:
         self.now: datetime = dialect.read_moment(rows[0][-1]) if rows else db_now(using)
         self._before = {row["endpoint_id"]: row for row in read}
 
+    @property
+    def have_changed(self) -> bool:
+        """Return whether :meth:`write` would write something."""
+        return bool(self._changes())
+
     def write(self) -> None:
         """Write the columns that have changed. A row that has not changed costs no statement."""
-        for pk, health in self.by_id.items():
-            before = self._before[pk]
-            changed = {name: value for name in before if (value := getattr(health, name)) != before[name]}
-            if not _is_worth_a_statement(changed, before):
-                continue
-            self._before[pk] = {**before, **changed}
+        for pk, changed in self._changes().items():
+            self._before[pk] = {**self._before[pk], **changed}
             values = {name: _written(value, using=self.using) for name, value in changed.items()}
             assigned = ", ".join(f"{name} = %({name})s" for name in values)
             with connections[self.using].cursor() as cursor:
                 cursor.execute(sql.fill(_UPDATE, using=self.using, assigned=assigned), {**values, "id": pk})
+
+    def _changes(self) -> dict[int, dict[str, Any]]:
+        changes = {}
+        for pk, health in self.by_id.items():
+            before = self._before[pk]
+            changed = {name: value for name in before if (value := getattr(health, name)) != before[name]}
+            if _is_worth_a_statement(changed, before):
+                changes[pk] = changed
+        return changes
+
+
+def note_success(health: EndpointHealth, now: datetime) -> None:
+    """Change a health row as an accepted attempt does."""
+    health.breaker = breaker.after_success(health.breaker)
+    health.last_success_at, health.failing = now, failing.after_success(health.failing)
 
 
 def _read_row(row: Sequence[Any]) -> dict[str, Any]:

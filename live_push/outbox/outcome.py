@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from live_push.models import ClientEndpoint
-from live_push.rules.result import Result
+from live_push.rules.result import Result, is_2xx
 
 from .claimed_delivery import ClaimedDelivery
 
@@ -28,3 +28,9 @@ class Outcome:
     answer: bytes | None = field(default=None, repr=False)
     body_bytes: int = 0
     body_digest: str = ""
+
+    @property
+    def is_plain_success(self) -> bool:
+        """Return whether the client has accepted the push, and no third-party id is read from the answer."""
+        result = self.result
+        return is_2xx(result.status_code) and not (result.error_code or self.endpoint.capture_third_party_id)

@@ -25,6 +25,7 @@ from live_push.rules.messages import Message
 from live_push.rules.result import ErrorCode
 
 from . import announce, capture, dialect, hours, settlement_rows, sql
+from .health_rows import note_success
 from .outcome import Outcome
 from .verdict import NewAttempt, Verdict, attempt_trigger
 
@@ -121,7 +122,8 @@ def _settle(
     # By object: a batch may hold two outcomes of one delivery, if this worker has claimed it again.
     replies = {id(outcome): capture.read_reply(outcome) for outcome in batch if capture.is_wanted(outcome)}
     gone_ids = {outcome.delivery.endpoint_id for outcome in batch if outcome.result.status_code == STATUS_GONE}
-    rows = settlement_rows.lock(batch, _profiles_that_get_an_id(batch, replies), gone_ids, using=using)
+    profile_ids = _profiles_that_get_an_id(batch, replies)
+    rows = settlement_rows.lock(batch, profile_ids, gone_ids, drained=drained, using=using)
     healths, now = rows.healths.by_id, rows.healths.now
     verdicts = []
     late = []
@@ -209,8 +211,7 @@ def _detail(outcome: Outcome, answer: reply.Reply | None, decision: retry.Decisi
 def _note_health(health: EndpointHealth, verdict: Verdict, now: datetime) -> None:
     decision = verdict.decision
     if decision.status == "succeeded":
-        health.breaker = breaker.after_success(health.breaker)
-        health.last_success_at, health.failing = now, failing.after_success(health.failing)
+        note_success(health, now)
         return
     if decision.error_code != ErrorCode.PAYLOAD_FAILED:
         # A payload that could not be built was not sent, so it does not count as a failure of the endpoint.

@@ -17,7 +17,7 @@ from live_push.models import ClientEndpoint, Delivery, EndpointHealth, UserProfi
 from live_push.models.transactions import held_elsewhere, lock_free, locked
 
 from . import dialect, sql
-from .health_rows import HealthRows
+from .health_rows import HealthRows, note_success
 from .outcome import Outcome
 
 
@@ -48,17 +48,19 @@ class Rows:
         )
 
 
-def lock(batch: Sequence[Outcome], profile_ids: set[int], gone_ids: set[int], *, using: str) -> Rows:
+def lock(
+    batch: Sequence[Outcome], profile_ids: set[int], gone_ids: set[int], *, drained: Collection[int], using: str
+) -> Rows:
     """Lock the rows that a batch needs, in the caller's transaction. The order is profile, endpoint health, delivery.
 
-    ``profile_ids`` are the profiles that get a third-party id, ``gone_ids`` the endpoints that will be disabled. If the
-    database can't skip locked rows, it raises an error for which :func:`~live_push.models.transactions.is_locked`
-    returns true.
+    ``profile_ids`` are the profiles that get a third-party id, ``gone_ids`` the endpoints that will be disabled, and
+    ``drained`` those whose slots are given back. If the database can't skip locked rows, it raises an error for which
+    :func:`~live_push.models.transactions.is_locked` returns true.
     """
     profiles = _lock_profiles(profile_ids, using=using) if profile_ids else {}
     gone = lock_free(ClientEndpoint.objects.using(using), gone_ids) if gone_ids else []
     endpoint_ids = {outcome.delivery.endpoint_id for outcome in batch}
-    healths = HealthRows(endpoint_ids, using=using)
+    healths = _healths(batch, endpoint_ids, drained, using=using)
     delivery_ids = {outcome.delivery.pk for outcome in batch}
     tokens = _lock_deliveries(delivery_ids, using=using)
     return Rows(
@@ -70,6 +72,19 @@ def lock(batch: Sequence[Outcome], profile_ids: set[int], gone_ids: set[int], *,
         held_elsewhere(EndpointHealth, endpoint_ids, healths.by_id, using=using),
         held_elsewhere(Delivery, delivery_ids, tokens, using=using),
     )
+
+
+def _healths(
+    batch: Sequence[Outcome], endpoint_ids: Collection[int], drained: Collection[int], *, using: str
+) -> HealthRows:
+    """Return the health rows, not locked if the batch will change none: a claim may need their locks meanwhile."""
+    if not drained and all(outcome.is_plain_success for outcome in batch):
+        read = HealthRows(endpoint_ids, using=using, locked=False)
+        for health in read.by_id.values():
+            note_success(health, read.now)
+        if not read.have_changed:
+            return read
+    return HealthRows(endpoint_ids, using=using)
 
 
 def _lock_profiles(ids: set[int], *, using: str) -> dict[int, UserProfile]:

@@ -388,6 +388,23 @@ class TestTheHealthOfOneEndpointIsLocked:
         assert set(states().values()) == {"succeeded"}
         assert set(Confirmation.objects.values_list("endpoint", flat=True)) == {locked.pk, other.pk}
 
+    def test_successes_that_change_nothing_in_it_are_settled_at_once(self, clock: Clock) -> None:
+        ClientEndpointFactory(max_in_flight=1)
+        UserProfileFactory.create_batch(6)
+
+        def send_some() -> None:
+            for _ in range(3):
+                w.send()
+                clock.now += settling.SETTLE_SECONDS
+
+        with worker(accept, clock) as w:
+            # The first success is written down in the row.
+            send_some()
+            settled = w.pipeline.settled
+            with held(EndpointHealth.objects.all()):
+                send_some()
+                assert w.pipeline.settled > settled > 0
+
     def test_a_failure_of_it_keeps_the_worker_from_sending_more_to_it(self, clock: Clock) -> None:
         ClientEndpointFactory(max_in_flight=1)
         UserProfileFactory.create_batch(3)
