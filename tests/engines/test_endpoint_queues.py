@@ -27,9 +27,7 @@ def queue(*, slots: int, in_flight: int, waiting: int = 100) -> EndpointQueue:
         pytest.param(7, 6, False, 1, id="few slots"),
     ],
 )
-def test_a_start_waits_until_half_of_many_slots_are_free(
-    slots: int, in_flight: int, waits: bool, missing: int
-) -> None:
+def test_a_start_waits_until_half_of_many_slots_are_free(slots: int, in_flight: int, waits: bool, missing: int) -> None:
     batch = StartBatch(lambda: 0.0)
     assert (batch.waits([queue(slots=slots, in_flight=in_flight)]), batch.missing) == (waits, missing)
 
