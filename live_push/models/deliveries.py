@@ -6,12 +6,13 @@ import uuid
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, Exists, OuterRef, Q, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from live_push.rules.retry import Policy
 from live_push.secrets.fields import StoredBytesField
 
+from .audience import Audience, ListedBranding
 from .clock import DbNow
 from .column_types import GeneratedNumber, OptionalBytes, OptionalText, Text
 from .endpoints import ClientEndpoint
@@ -40,7 +41,7 @@ class DeliveryStatus(models.TextChoices):
     SENDING = "sending", _("sending")  # claimed by a worker, under a lease
     SUCCEEDED = "succeeded", _("succeeded")  # the endpoint accepted it
     FAILED = "failed", _("failed")  # given up; can be redelivered
-    CANCELLED = "cancelled", _("cancelled")  # superseded, erased, or cancelled by an operator
+    CANCELLED = "cancelled", _("cancelled")  # superseded, erased, outside the audience, or cancelled by an operator
 
 
 class DeliveryReason(models.TextChoices):
@@ -55,6 +56,7 @@ class DeliveryReason(models.TextChoices):
     SUPERSEDED = "superseded", _("a newer state made it pointless")
     ERASED = "erased", _("the member was deleted")
     WITHDRAWN = "withdrawn", _("an operator cancelled it")
+    AUDIENCE = "audience", _("the member is outside the endpoint's audience")
 
 
 class Priority(models.IntegerChoices):
@@ -117,6 +119,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def live(self) -> DeliveryQuerySet:
         """Return the deliveries that have not ended: the pending and the sending ones."""
         return self.filter(status__in=[DeliveryStatus.PENDING, DeliveryStatus.SENDING])
+
+    def outside_audience(self) -> DeliveryQuerySet:
+        """Return the deliveries whose endpoint's audience does not hold the member, as the member's row is now."""
+        listed = ListedBranding.objects.filter(
+            endpoint=OuterRef("endpoint"), client_branding_id=OuterRef("profile__client_branding_id")
+        )
+        return self.filter(~Exists(listed), endpoint__audience=Audience.LISTED)
 
 
 class Delivery(models.Model):

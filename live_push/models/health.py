@@ -55,6 +55,8 @@ class EndpointHealth(models.Model):
     activated_at = models.DateTimeField(null=True, blank=True)
     # When outbox.catch_up last looked for changes that were under way during the activation.
     caught_up_at = models.DateTimeField(null=True, blank=True)
+    # When to look again for waiting deliveries of members outside the audience; null for at once.
+    outside_check_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name = _("endpoint health")
