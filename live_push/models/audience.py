@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import models, router, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from .clock import db_now
@@ -80,6 +80,13 @@ def note_change(endpoint_ids: Iterable[int], *, is_wider: bool, using: str) -> N
     if is_wider:
         noted |= {"activated_at": db_now(using), "caught_up_at": None}
     EndpointHealth.objects.using(using).filter(pk__in=list(endpoint_ids)).update(**noted)
+
+
+def in_audience(endpoint: str, profile: str) -> Q:
+    """Return the condition that the audience holds the member. The arguments are the ORM paths to both."""
+    branding = OuterRef(f"{profile}__client_branding_id")
+    listed = ListedBranding.objects.filter(endpoint=OuterRef(endpoint), client_branding_id=branding)
+    return Q(**{f"{endpoint}__audience": Audience.ALL}) | Q(Exists(listed))
 
 
 class ListedBranding(models.Model):

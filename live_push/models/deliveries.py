@@ -6,13 +6,13 @@ import uuid
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Case, Exists, OuterRef, Q, Value, When
+from django.db.models import Case, Q, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from live_push.rules.retry import Policy
 from live_push.secrets.fields import StoredBytesField
 
-from .audience import Audience, ListedBranding
+from .audience import in_audience
 from .clock import DbNow
 from .column_types import GeneratedNumber, OptionalBytes, OptionalText, Text
 from .endpoints import ClientEndpoint
@@ -122,10 +122,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def outside_audience(self) -> DeliveryQuerySet:
         """Return the deliveries whose endpoint's audience does not hold the member, as the member's row is now."""
-        listed = ListedBranding.objects.filter(
-            endpoint=OuterRef("endpoint"), client_branding_id=OuterRef("profile__client_branding_id")
-        )
-        return self.filter(~Exists(listed), endpoint__audience=Audience.LISTED)
+        return self.filter(~in_audience("endpoint", "profile"))
 
 
 class Delivery(models.Model):

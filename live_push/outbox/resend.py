@@ -89,8 +89,9 @@ def record_selected(
 ) -> int:
     """Like :func:`record`, but let the database select the profiles, at most :data:`ROWS_PER_STATEMENT`.
 
-    Profiles that none of the endpoints receives get no push. The ids are not sent to Python. On PostgreSQL, ``skip_locked`` leaves out profiles whose rows another transaction
-    has locked; without it, the statement waits for them. Other databases do not wait for these rows.
+    Profiles that none of the endpoints receives get no push. The ids are not sent to Python. On PostgreSQL,
+    ``skip_locked`` leaves out profiles whose rows another transaction has locked; without it, the statement waits for
+    them. Other databases do not wait for these rows.
     """
     if endpoint_ids == []:
         return 0

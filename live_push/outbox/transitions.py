@@ -90,9 +90,7 @@ def _leads(*sources: str, to: str | Iterable[str] = "") -> Callable[[_Verb], _Ve
 
 
 @_leads(NEW, to=(PENDING, FAILED))
-def record(
-    pushes: str, endpoint: str, *, due: str, condition: str, only: str, audience: str, delivery: str
-) -> str:
+def record(pushes: str, endpoint: str, *, due: str, condition: str, only: str, audience: str, delivery: str) -> str:
     """Return the INSERT that makes one delivery for each push and active endpoint whose ``audience`` holds the member.
 
     The deliveries of a push whose payload could not be built are inserted as failed. The arguments are quoted table

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from live_push.models import Audience, ClientEndpoint, Delivery, EndpointHealth, ListedBranding, Push, UserProfile
-from live_push.outbox import resend
+from live_push import api
+from live_push.engines.base import do_housekeeping
+from live_push.figures.convergence import convergence
+from live_push.models import (
+    Audience,
+    ClientEndpoint,
+    Confirmation,
+    Delivery,
+    EndpointHealth,
+    ListedBranding,
+    Push,
+    UserProfile,
+)
+from live_push.models.clock import stopped
+from live_push.outbox import erasure_report, idle, outside, resend, uncertain
+from live_push.outbox.behind import profiles_behind
+from live_push.outbox.catch_up import catch_up
 from tests.factories import ClientEndpointFactory, UserProfileFactory
-from tests.support import deliver, statements
+from tests.support import START, deliver, statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -184,3 +200,171 @@ class TestChanging:
             endpoint.set_audience(brandings)
             looks.append(EndpointHealth.objects.get().activated_at is not None)
         assert looks == [False, False, True, False, False, True]
+
+
+class TestLeavingAndEntering:
+    """What of the log and the figures follows a member who moves, and an audience that changes."""
+
+    def test_a_member_who_left_is_not_behind_and_comes_back_as_behind(self) -> None:
+        endpoint = listed("north")
+        member = UserProfileFactory(client_branding_id="north")
+        deliver()
+        for branding, numbers in (("south", (0, 0, 0)), ("north", (0, 1, 0))):
+            member.client_branding_id = branding
+            member.save()
+            (figure,) = convergence(using="default")
+            assert (figure.confirmed, figure.behind, figure.never_sent) == numbers
+            assert UserProfile.objects.behind(endpoint.pk).count() == numbers[1]
+        assert Confirmation.objects.count() == 1
+
+    def test_the_stale_are_looked_for_in_the_audience_only(self) -> None:
+        endpoint = listed("north", is_active=False)
+        north, south = (UserProfileFactory(client_branding_id=branding) for branding in ("north", "south"))
+        ids = [north.pk, south.pk]
+        for verify in (False, True):
+            assert profiles_behind(ids, endpoint, using="default", verify=verify) == [north.pk]
+        for member in (north, south):
+            Confirmation.objects.create(
+                endpoint=endpoint, profile=member, sequence=2**62, confirmed_at=START, digest="old"
+            )
+        assert profiles_behind(ids, endpoint, using="default", verify=True) == [north.pk]
+
+    def test_the_erasure_register_still_names_the_endpoint_that_a_member_left(self) -> None:
+        listed("north", name="north")
+        member = UserProfileFactory(client_branding_id="north")
+        deliver()
+        UserProfile.objects.update(client_branding_id="south")
+        Push.objects.all().delete()
+        assert erasure_report.recipients(member.pk, using="default") == ["north"]
+
+    def test_activation_sends_only_members_in_the_audience(self) -> None:
+        endpoint = listed("north")
+        ClientEndpoint.objects.update(is_active=False)
+        for branding in ("north", "south"):
+            UserProfileFactory(client_branding_id=branding)
+        endpoint.is_active = True
+        endpoint.save(update_fields=["is_active"])
+        assert recipients() == [("north", endpoint.name)]
+
+    def test_a_member_outside_is_not_redelivered_with_a_sentence_that_says_so(self) -> None:
+        listed("north")
+        member = UserProfileFactory(client_branding_id="north")
+        UserProfile._base_manager.update(client_branding_id="south")
+        deliver()
+        delivery = Delivery.objects.get()
+        outcome = api.redeliver([delivery])
+        assert (outcome.reopened, [skipped.why for skipped in outcome.skipped]) == (
+            [],
+            ["its member is outside the endpoint's audience"],
+        )
+        UserProfile._base_manager.filter(pk=member.pk).update(client_branding_id="north")
+        assert api.redeliver([delivery]).reopened == [delivery.pk]
+
+    def test_an_uncertain_member_who_left_is_not_healed(self) -> None:
+        listed("north")
+        UserProfileFactory(client_branding_id="north")
+        deliver()
+        Confirmation.objects.update(uncertain_since=START)
+        Delivery.objects.all().delete()
+        UserProfile._base_manager.update(client_branding_id="south")
+        assert uncertain.heal(using="default") == 0
+        UserProfile._base_manager.update(client_branding_id="north")
+        assert uncertain.heal(using="default") == 1
+
+
+class TestTheLateLook:
+    """A change under way does not see an audience that is being widened."""
+
+    def look(self, seconds: float) -> int:
+        with stopped(START + timedelta(seconds=seconds)):
+            return catch_up(using="default")
+
+    def change_under_way(self, endpoint: ClientEndpoint) -> UserProfile:
+        """A member whose change was committed after the audience was widened, and did not see it."""
+        with stopped(START):
+            member: UserProfile = UserProfileFactory(client_branding_id="south")
+            endpoint.set_audience(["north", "south"])
+        return member
+
+    def test_finds_the_change(self) -> None:
+        self.change_under_way(listed("north", name="both"))
+        assert (self.look(4), self.look(5)) == (0, 1)
+        assert recipients() == [("south", "both")]
+
+    def test_finds_what_ended_because_the_audience_was_narrow_in_between(self) -> None:
+        endpoint = listed("north", "south", name="both")
+        self.change_under_way(endpoint)
+        endpoint.set_audience(["north"])
+        with stopped(START):
+            deliver()
+            assert Delivery.objects.get().reason == "audience"
+            endpoint.set_audience(["north", "south"])
+        assert self.look(5) == 1
+
+    def test_leaves_out_who_is_outside(self) -> None:
+        endpoint = listed("north")
+        self.change_under_way(endpoint)
+        UserProfile._base_manager.update(client_branding_id="west")
+        assert self.look(5) == 0
+
+
+class TestHousekeeping:
+    """What waits for an endpoint whose audience does not hold the member any more is ended."""
+
+    @pytest.fixture
+    def endpoint(self) -> ClientEndpoint:
+        endpoint = listed("north", "south", "west", name="busy")
+        UserProfile.objects.bulk_create(
+            UserProfileFactory.build(client_branding_id=branding) for branding in ("north", "south", "west") * 3
+        )
+        Delivery.objects.update(next_attempt_at=START + timedelta(hours=1))
+        return endpoint
+
+    def keep_house(self, seconds: float = 0) -> list[str]:
+        """The brandings whose deliveries still wait afterwards."""
+        with stopped(START + timedelta(seconds=seconds)):
+            do_housekeeping("default")
+        waiting = Delivery.objects.filter(status="pending").values_list("profile__client_branding_id", flat=True)
+        return sorted(set(waiting))
+
+    def test_nothing_is_ended_while_all_are_inside(self, endpoint: ClientEndpoint) -> None:
+        assert self.keep_house() == ["north", "south", "west"]
+
+    def test_a_narrower_audience_counts_at_once(self, endpoint: ClientEndpoint) -> None:
+        assert self.keep_house() == ["north", "south", "west"]
+        endpoint.set_audience(["north"])
+        assert self.keep_house() == ["north"]
+        ended = Delivery.objects.exclude(status="pending").values_list("status", "reason", "next_attempt_at")
+        assert set(ended) == {("cancelled", "audience", None)}
+
+    def test_a_member_who_left_is_noticed_within_a_minute(self, endpoint: ClientEndpoint) -> None:
+        assert self.keep_house() == ["north", "south", "west"]
+        UserProfile.objects.filter(client_branding_id="south").update(client_branding_id="east")
+        assert self.keep_house(59) == ["east", "north", "west"]
+        assert self.keep_house(61) == ["north", "west"]
+
+    def test_it_ends_what_waits_for_an_inactive_endpoint_too(self, endpoint: ClientEndpoint) -> None:
+        ClientEndpoint.objects.update(is_active=False)
+        endpoint.refresh_from_db()
+        endpoint.set_audience([])
+        assert self.keep_house() == []
+
+    def test_it_works_in_batches_and_goes_on_where_one_run_was_not_enough(
+        self, endpoint: ClientEndpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outside, "DELIVERIES_PER_TRANSACTION", 2)
+        monkeypatch.setattr(outside, "BATCHES_PER_RUN", 2)
+        endpoint.set_audience([])
+        left = []
+        for _ in range(4):
+            self.keep_house()
+            left.append(Delivery.objects.filter(status="pending").count())
+        assert left == [5, 1, 0, 0]
+
+    def test_without_listed_audiences_there_is_nothing_to_look_for(self, endpoint: ClientEndpoint) -> None:
+        endpoint.set_audience(None)
+        assert not idle.chores(using="default").outside
+        endpoint.set_audience([])
+        assert idle.chores(using="default").outside
+        self.keep_house()
+        assert not idle.chores(using="default").outside
