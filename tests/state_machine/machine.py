@@ -36,10 +36,13 @@ some = st.integers(0, 11)
 """Picks one of however many there are."""
 statement = st.integers(1, 30)
 worker = st.sampled_from(WORKERS)
+brandings = st.sampled_from(["north", "south", None])
+audiences = st.sampled_from([None, None, ["north"], ["north", "south"], []])
 answers = st.sampled_from(["ok", "ok", "ok", *ANSWERS])
 interruptions = st.sampled_from(
     [
         *("turn", "keep house", "save", "disable", "enable", "redeliver", "delete", "resend", "withdraw", "prune"),
+        *("move out", "move in", "narrow", "widen"),
         *("hold an answer for 3 s", "hold an answer for 20 s"),
     ]
 )
@@ -72,9 +75,17 @@ class Outbox(RuleBasedStateMachine):
         captures=st.booleans(),
         rate=st.sampled_from([None, None, 2.0]),
         members=st.integers(1, 3),
+        heard=st.lists(audiences, min_size=2, max_size=2),
     )
     def open_for_business(
-        self, orderings: list[str], policies: list[str], cap: int, captures: bool, rate: float | None, members: int
+        self,
+        orderings: list[str],
+        policies: list[str],
+        cap: int,
+        captures: bool,
+        rate: float | None,
+        members: int,
+        heard: list[list[str] | None],
     ) -> None:
         for number, (ordering, policy) in enumerate(zip(orderings, policies, strict=False)):
             endpoint = ClientEndpointFactory(
@@ -84,15 +95,22 @@ class Outbox(RuleBasedStateMachine):
                 capture_third_party_id=captures and number == 0,
                 rate_limit_per_second=rate,
             )
+            endpoint.set_audience(heard[number])
             self.caps[endpoint.pk] = cap
-        UserProfileFactory.create_batch(members, city=self._city())
+        UserProfileFactory.create_batch(members, city=self._city(), client_branding_id="north")
 
     # The host project saves
 
     @precondition(lambda self: self.is_host_free and len(self.members) < MOST_PROFILES)
-    @rule()
-    def create(self) -> None:
-        self._host(lambda: UserProfileFactory(city=self._city()))
+    @rule(branding=brandings)
+    def create(self, branding: str | None) -> None:
+        self._host(lambda: UserProfileFactory(city=self._city(), client_branding_id=branding))
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some, branding=brandings)
+    def move(self, one: int, branding: str | None) -> None:
+        """A member leaves some audiences and enters others."""
+        self._host(lambda: self._save(one, branding))
 
     @precondition(lambda self: self.is_host_free and self.members)
     @rule(one=some, times=st.integers(1, 2))
@@ -119,6 +137,12 @@ class Outbox(RuleBasedStateMachine):
         with suppress(_RollBack), transaction.atomic(using=HOST):
             self._save(one)
             raise _RollBack
+
+    @precondition(lambda self: self.is_host_free)
+    @rule(branding=brandings)
+    def move_all(self, branding: str | None) -> None:
+        members = UserProfile.objects.using(HOST).order_by("pk")
+        self._host(lambda: members.update(city=self._city(), client_branding_id=branding))
 
     @precondition(lambda self: self.is_host_free)
     @rule()
@@ -189,6 +213,10 @@ class Outbox(RuleBasedStateMachine):
             "keep house": lambda: self._guarded(other, self.workers[other].do_housekeeping),
             "save": lambda: self._host(lambda: self._save(one)),
             "delete": lambda: self._host(lambda: self._member(one).delete()),
+            "move out": lambda: self._host(lambda: self._save(one, None)),
+            "move in": lambda: self._host(lambda: self._save(one, "north")),
+            "narrow": lambda: self._change_audience(one, ["south"]),
+            "widen": lambda: self._change_audience(one, None),
             "disable": lambda: self._switch(one, False),
             "enable": lambda: self._switch(one, True),
             "redeliver": self._redeliver,
@@ -198,8 +226,10 @@ class Outbox(RuleBasedStateMachine):
             "hold an answer for 3 s": lambda: self._pass_time(3, processed=False),
             "hold an answer for 20 s": lambda: self._pass_time(20, processed=True),
         }
+        self.wire.is_disturbed = True
         with at_statement(alias, number, actions[what]):
             self._guarded(alias, self.workers[alias].turn)
+        self.wire.is_disturbed = False
 
     @rule(alias=worker)
     def turn_with_slow_connections(self, alias: str) -> None:
@@ -305,6 +335,10 @@ class Outbox(RuleBasedStateMachine):
         # On MariaDB whoever records deliveries holds the endpoints' rows until the commit.
         self._guarded(OPERATOR, lambda: chosen.update(ordering=ordering))
 
+    @rule(one=some, brandings=audiences)
+    def change_the_audience(self, one: int, brandings: list[str] | None) -> None:
+        self._change_audience(one, brandings)
+
     # The promise
 
     @invariant()
@@ -401,9 +435,11 @@ class Outbox(RuleBasedStateMachine):
     def _member(self, number: int) -> UserProfile:
         return UserProfile.objects.using(HOST).get(pk=_one_of(self.members, number))
 
-    def _save(self, number: int) -> None:
+    def _save(self, number: int, branding: str | None = "the same") -> None:
         member = self._member(number)
         member.city = self._city()
+        if branding != "the same":
+            member.client_branding_id = branding
         member.save()
 
     def _host(self, action: Callable[[], Any]) -> None:
@@ -448,6 +484,17 @@ class Outbox(RuleBasedStateMachine):
         for endpoint in ClientEndpoint.objects.filter(is_active=False):
             ClientEndpoint.objects.filter(pk=endpoint.pk).update(is_active=True)
 
+    def _change_audience(self, number: int, brandings: list[str] | None) -> None:
+        endpoint = ClientEndpoint.objects.get(pk=_one_of(sorted(self.caps), number))
+        self._guarded(OPERATOR, lambda: self._note_entered(endpoint, brandings))
+
+    def _note_entered(self, endpoint: ClientEndpoint, brandings: list[str] | None) -> None:
+        held = UserProfile.objects.in_audience_of(endpoint.pk)
+        before = set(held.values_list("pk", flat=True))
+        endpoint.set_audience(brandings)
+        for pk, state in held.exclude(pk__in=before).values_list("pk", "changed_sequence"):
+            self.wire.left_out[endpoint.pk, pk] = state
+
     def _redeliver(self) -> None:
         ids = list(Delivery.objects.values_list("pk", flat=True))
         self._guarded(OPERATOR, lambda: reopen.redeliver(ids, using=OPERATOR))
@@ -465,7 +512,7 @@ class Outbox(RuleBasedStateMachine):
     def _note_withdrawn(self, row: Delivery) -> None:
         state = UserProfile.objects.values_list("changed_sequence", flat=True).get(pk=row.profile_id)
         if withdraw.cancel([row.pk], using=OPERATOR):
-            self.wire.withdrawn[row.endpoint_id, row.profile_id or 0] = state
+            self.wire.left_out[row.endpoint_id, row.profile_id or 0] = state
 
     def _prune(self, *, bodies: bool) -> None:
         """All that is over, but for failures: they are how operators see what is missing."""
