@@ -18,7 +18,7 @@ from live_push.rules.batched import batched
 from . import dialect, transitions
 from .event_ids import EventIds
 from .notify import notification_column
-from .sql import in_audience
+from .sql import audience_holds
 
 # A time that is a parameter in a SELECT list needs a cast to this type, because no column determines its type.
 TIMESTAMP_TYPES = {"postgresql": "timestamptz", "mysql": "datetime(6)", "sqlite": "text"}
@@ -81,7 +81,7 @@ def _deliveries(using: str) -> str:
         due="new_push.created_at",
         condition="TRUE",
         only="",
-        audience=in_audience("new_push.profile_id", using=using),
+        audience=audience_holds("new_push.profile_id", using=using),
     )
 
 
@@ -163,7 +163,7 @@ def fan_out(
         due=f"{push}.created_at" if due_at is None else f"CAST(%s AS {TIMESTAMP_TYPES[connection.vendor]})",
         condition=condition,
         only=only_these(endpoint_ids),
-        audience=in_audience(f"{push}.profile_id", using=using),
+        audience=audience_holds(f"{push}.profile_id", using=using),
     )
     # Members may be in the audience of no endpoint. A resend has selected the others already.
     returns_pushes = not isinstance(pushes, EventIds) and connection.features.can_return_rows_from_bulk_insert

@@ -17,17 +17,17 @@ from live_push.models.transactions import in_transaction, lock_free
 
 from .claim import cancel
 
-DELIVERIES_PER_TRANSACTION: Final = 500
+CANCELLED_AT_ONCE: Final = 500
 
-BATCHES_PER_RUN: Final = 20
+BATCHES_PER_SEARCH: Final = 20
 
-EVERY: Final = timedelta(minutes=1)
+SEARCHED_EVERY: Final = timedelta(minutes=1)
 """The time between two searches among the waiting deliveries of an endpoint."""
 
-PAUSE_TIMES: Final = 19
+SEARCH_PAUSE_TIMES: Final = 19
 """After a search that took t seconds, the next one follows 19 t seconds later at the earliest."""
 
-LEASE: Final = timedelta(minutes=5)
+SEARCH_LEASE: Final = timedelta(minutes=5)
 """When another worker searches after the one that does was killed."""
 
 
@@ -42,7 +42,7 @@ def end_outside(*, using: str) -> int:
     listed = EndpointHealth.objects.using(using).filter(endpoint__audience=Audience.LISTED)
     for health in listed.order_by("pk"):
         is_due = health.outside_check_at is None or health.outside_check_at <= now
-        if is_due and _mark(health, now + LEASE, using=using):
+        if is_due and _mark(health, now + SEARCH_LEASE, using=using):
             ended += _end(health, now, using=using)
     return ended
 
@@ -53,15 +53,15 @@ def _end(health: EndpointHealth, now: datetime, *, using: str) -> int:
     pending = Delivery.objects.using(using).filter(endpoint=health.pk, next_attempt_at__isnull=False)
     outside = pending.outside_audience().values_list("pk", flat=True)
     ended = batch = 0
-    for _ in range(BATCHES_PER_RUN):
-        ids = list(outside[:DELIVERIES_PER_TRANSACTION])
+    for _ in range(BATCHES_PER_SEARCH):
+        ids = list(outside[:CANCELLED_AT_ONCE])
         batch = in_transaction(partial(_cancel, ids, now, using=using), using=using) if ids else 0
         ended += batch
-        if batch < DELIVERIES_PER_TRANSACTION:
+        if batch < CANCELLED_AT_ONCE:
             break
     took = timedelta(seconds=time.monotonic() - began)
-    is_over = batch < DELIVERIES_PER_TRANSACTION
-    _mark(health, now + max(EVERY, PAUSE_TIMES * took) if is_over else now, using=using)
+    is_over = batch < CANCELLED_AT_ONCE
+    _mark(health, now + max(SEARCHED_EVERY, SEARCH_PAUSE_TIMES * took) if is_over else now, using=using)
     return ended
 
 

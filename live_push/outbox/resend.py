@@ -20,7 +20,7 @@ from live_push.rules.batched import batched
 
 from .event_ids import EventIds
 from .fan_out import TIMESTAMP_TYPES, fan_out, only_these
-from .sql import in_audience
+from .sql import audience_holds
 
 ROWS_PER_STATEMENT = 10_000
 """How many profiles one statement resends, in one transaction. More would be faster, but hold locks for longer."""
@@ -108,7 +108,7 @@ def record_selected(
         push=quote(Push._meta.db_table),
         endpoint=quote(ClientEndpoint._meta.db_table),
         only=only_these(endpoint_ids),
-        audience=in_audience("p.id", using=using),
+        audience=audience_holds("p.id", using=using),
         trigger=quote("trigger"),
         event_id=event_id,
         moment=TIMESTAMP_TYPES[connection.vendor],

@@ -158,7 +158,7 @@ def tables(using: str) -> dict[str, str]:
     return {name: quote(model._meta.db_table) for name, model in _TABLES.items()}
 
 
-def in_audience(member: str, *, using: str) -> str:
+def audience_holds(member: str, *, using: str) -> str:
     """Return the condition that the audience of the endpoint ``e`` holds the member with this id, given as SQL."""
     return f"(e.audience = 'all' OR {fill(IS_LISTED, using=using, member=member, of='e.id')})"
 

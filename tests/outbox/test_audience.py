@@ -352,8 +352,8 @@ class TestHousekeeping:
     def test_it_works_in_batches_and_goes_on_where_one_run_was_not_enough(
         self, endpoint: ClientEndpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(outside, "DELIVERIES_PER_TRANSACTION", 2)
-        monkeypatch.setattr(outside, "BATCHES_PER_RUN", 2)
+        monkeypatch.setattr(outside, "CANCELLED_AT_ONCE", 2)
+        monkeypatch.setattr(outside, "BATCHES_PER_SEARCH", 2)
         endpoint.set_audience([])
         left = []
         for _ in range(4):
