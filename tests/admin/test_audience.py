@@ -115,7 +115,9 @@ def test_an_audience_that_no_member_has_is_named_and_not_refused(boss: Client, e
 
 def test_back_to_everyone(boss: Client, endpoint: ClientEndpoint) -> None:
     endpoint.set_audience(["north"])
-    confirm_twice(boss, unescape(choose(boss, endpoint, "north", to="all")), url("clientendpoint_audience", endpoint.pk))
+    confirm_twice(
+        boss, unescape(choose(boss, endpoint, "north", to="all")), url("clientendpoint_audience", endpoint.pk)
+    )
     assert stored(endpoint) == ("all", [])
 
 
