@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import models, router, transaction
@@ -49,8 +49,8 @@ class EndpointAudience(models.Model):
         An empty list holds no member. Nothing is sent to members who enter, until their next update or a catch-up.
         Raises ``ValidationError`` for a branding that is not a text of 1 to 255 characters.
         """
-        if isinstance(brandings, str):
-            raise TypeError(f"Brandings are a list of texts, not a text: [{brandings!r}].")
+        if isinstance(brandings, str | Mapping):
+            raise TypeError(f"Brandings are a list of texts, not {brandings!r}.")
         wanted = set() if brandings is None else set(brandings)
         for branding in wanted:
             ListedBranding(client_branding_id=branding).clean_fields(exclude=["endpoint"])
