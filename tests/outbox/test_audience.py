@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from live_push import api
+from live_push.engines import starting
 from live_push.engines.base import do_housekeeping
 from live_push.figures.convergence import convergence
 from live_push.models import (
@@ -26,8 +28,11 @@ from live_push.models.clock import stopped
 from live_push.outbox import erasure_report, idle, outside, resend, uncertain
 from live_push.outbox.behind import profiles_behind
 from live_push.outbox.catch_up import catch_up
+from live_push.outbox.claim import claim
+from live_push.outbox.claim_request import ClaimRequest
+from tests.engines.test_pipeline import pipeline
 from tests.factories import ClientEndpointFactory, UserProfileFactory
-from tests.support import START, deliver, statements
+from tests.support import START, ScriptedTransport, deliver, statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -160,6 +165,60 @@ class TestStarting:
         for branding in ("south", "north"):
             UserProfile._base_manager.filter(pk=member.pk).update(client_branding_id=branding)
         assert len(deliver()) == 1
+
+    def test_an_audience_that_was_narrowed_after_the_claim_is_obeyed(self) -> None:
+        endpoint = listed("north", "south")
+        UserProfileFactory(client_branding_id="north")
+        UserProfileFactory(client_branding_id="south")
+        transport = ScriptedTransport()
+        with pipeline(transport) as running:
+            running._claim(isolated=False)
+            endpoint.set_audience(["south"])
+            running.run_until_idle()
+        assert [json.loads(request.body)["clientBrandingId"] for request in transport.requests] == ["south"]
+        assert Delivery.objects.get(profile__client_branding_id="north").reason == "audience"
+
+    def test_a_list_costs_no_further_statement(self) -> None:
+        """The start itself judges the members, so that a claim, a start and a settlement stay as many statements."""
+        counts = []
+        for endpoint in (ClientEndpointFactory(), listed("north")):
+            UserProfileFactory.create_batch(3, client_branding_id="north")
+            Delivery.objects.exclude(endpoint=endpoint).delete()
+            counts.append(len(statements(deliver)))
+            assert set(Delivery.objects.values_list("status")) == {("succeeded",)}
+        assert counts[0] == counts[1]
+
+    def test_the_outsiders_of_a_batch_are_cancelled_and_the_others_sent(self) -> None:
+        listed("north", max_in_flight=8)
+        members = UserProfileFactory.create_batch(6, client_branding_id="north")
+        UserProfile._base_manager.filter(pk__in=[member.pk for member in members[::2]]).update(client_branding_id=None)
+        with pipeline(ScriptedTransport(), threads=16) as running:
+            running.run_until_idle()
+        reasons = Delivery.objects.order_by("profile").values_list("status", flat=True)
+        assert list(reasons) == ["cancelled", "succeeded"] * 3
+
+    def test_a_probe_of_a_member_who_left_makes_room_for_another_at_once(self) -> None:
+        endpoint = listed("north")
+        with stopped(START):
+            left, _stays = UserProfileFactory.create_batch(2, client_branding_id="north")
+            Delivery.objects.exclude(profile=left).update(next_attempt_at=START + timedelta(seconds=1))
+            UserProfile._base_manager.filter(pk=left.pk).update(client_branding_id="south")
+            EndpointHealth.objects.update(breaker_state="open", rests_until=START, rest_seconds=30)
+            assert deliver() == []
+        assert EndpointHealth.objects.get(pk=endpoint.pk).breaker_state == "open"
+        with stopped(START + timedelta(seconds=1)):
+            assert len(deliver()) == 1
+
+    def test_the_next_of_a_pair_may_go_after_an_older_one_was_left_out(self) -> None:
+        listed("north", ordering="strict")
+        member = UserProfileFactory(client_branding_id="north")
+        claimed = claim(ClaimRequest(name="w"), using="default")[0].deliveries
+        UserProfile._base_manager.update(client_branding_id="south")
+        assert starting.start_current(claimed, [], using="default", patient=()) == []
+        member.client_branding_id = "north"
+        member.save()
+        assert len(deliver()) == 1
+        assert list(Delivery.objects.order_by("pk").values_list("status", flat=True)) == ["cancelled", "succeeded"]
 
 
 class TestChanging:
