@@ -40,7 +40,7 @@ class DeliveryStatus(models.TextChoices):
     SENDING = "sending", _("sending")  # claimed by a worker, under a lease
     SUCCEEDED = "succeeded", _("succeeded")  # the endpoint accepted it
     FAILED = "failed", _("failed")  # given up; can be redelivered
-    CANCELLED = "cancelled", _("cancelled")  # superseded, erased, or cancelled by an operator
+    CANCELLED = "cancelled", _("cancelled")  # superseded, unchanged, erased, or cancelled by an operator
 
 
 class DeliveryReason(models.TextChoices):
@@ -54,6 +54,7 @@ class DeliveryReason(models.TextChoices):
     PAYLOAD = "payload", _("the payload could not be built")
     SUPERSEDED = "superseded", _("a newer state made it pointless")
     ERASED = "erased", _("the member was deleted")
+    UNCHANGED = "unchanged", _("it held nothing new for the endpoint")
     WITHDRAWN = "withdrawn", _("an operator cancelled it")
 
 

@@ -161,6 +161,14 @@ def give_back(claimed: QuerySet[Delivery], due_at: datetime | DbNow) -> int:
     return claimed.filter(dialled_at=None).update(status=PENDING, next_attempt_at=due_at, **_NO_LEASE)
 
 
+@_leads(SENDING, to=CANCELLED)
+def leave_out(claimed: QuerySet[Delivery], now: datetime) -> int:
+    """Cancel claimed deliveries that were not started, because they hold nothing new for the endpoint."""
+    return claimed.filter(status=SENDING, dialled_at=None).update(
+        status=CANCELLED, reason=DeliveryReason.UNCHANGED, ended_at=now, **_NO_LEASE
+    )
+
+
 @_leads(SENDING, to=PENDING)
 def undo_start(started: QuerySet[Delivery], due_at: datetime | DbNow) -> int:
     """Give back started deliveries whose requests were not sent, as if no attempt had been made."""

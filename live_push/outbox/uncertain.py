@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from live_push.models import Confirmation, Delivery, DeliveryStatus, UserProfile
+from live_push.models import Confirmation, Delivery, DeliveryReason, DeliveryStatus, UserProfile
 from live_push.models.transactions import in_transaction, lock_free
 
 from . import dialect, resend, sql
@@ -126,11 +126,11 @@ def _heal(endpoint_id: int, profile_ids: Collection[int], *, using: str) -> int:
 def _unhealed(using: str) -> QuerySet[Confirmation]:
     """Return the uncertain pairs that have no delivery recorded after the mark, and none that sends the current state.
 
-    A delivery recorded after the mark counts even if it failed for good. The log shows the failure, and resending again
+    A delivery recorded after the mark counts even if it failed for good, but not if it was left out as unchanged. The log shows the failure, and resending again
     and again to an endpoint that refuses would not help.
     """
     own = Delivery.objects.filter(endpoint=OuterRef("endpoint"), profile=OuterRef("profile"))
-    later = own.filter(created_at__gt=OuterRef("uncertain_since"))
+    later = own.filter(created_at__gt=OuterRef("uncertain_since")).exclude(reason=DeliveryReason.UNCHANGED)
     live = own.filter(
         status__in=[DeliveryStatus.PENDING, DeliveryStatus.SENDING],
         position__gte=OuterRef("profile__changed_sequence"),
