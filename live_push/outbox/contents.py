@@ -1,8 +1,8 @@
 """What the clients of endpoints that get only changes have accepted.
 
-A confirmation of such an endpoint holds the digest of the body that the client accepted last. The digest leaves out the
-endpoint's ignored keys. The start of an attempt empties it, in one transaction, and the settlement of an accepted attempt
-writes it again. So while it is there, the client has processed no other body since.
+A confirmation of such an endpoint holds the digest of the body that the client accepted last, without the ignored keys.
+The transaction that starts an attempt empties it, and the settlement of an accepted attempt writes it again. So while
+the digest is there, the client has processed no other body since.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def compared_digest(delivery: ClaimedDelivery, endpoint: ClientEndpoint) -> str:
 
 
 def forget_accepted(deliveries: Sequence[ClaimedDelivery], *, using: str) -> None:
-    """Forget what the clients of these deliveries of one endpoint have accepted. Call it in the transaction of the start."""
+    """Forget what one endpoint's client has accepted of the members of these deliveries, whose attempts start.
+
+    Call it in the transaction of the start.
+    """
     if not deliveries:
         return
     values: dict[str, Any] = {"endpoint": deliveries[0].endpoint_id}

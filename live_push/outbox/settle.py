@@ -299,7 +299,7 @@ def _succeeded(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> Ite
 
 def _confirmations(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> list[dialect.Statement]:
     confirmed_at = dialect.adapt_moment(now, using=using)
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             verdict.outcome.delivery.endpoint_id,
             verdict.outcome.delivery.profile_id or 0,

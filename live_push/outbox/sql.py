@@ -1,8 +1,8 @@
 """The statements that run for every batch of deliveries, as text. What differs between databases is in ``dialect``.
 
 Read them in the order of a delivery's life: :data:`LOOK`, :data:`DUE`, :data:`LIVE`, :data:`CLAIMED`,
-:data:`ACCEPTED_CONTENT`, :data:`LEASED`, :data:`ATTEMPTS`, :data:`CONFIRMATIONS`, :data:`MARKED`, :data:`HOURS`. The statements that change a
-delivery's state stand in ``transitions``.
+:data:`ACCEPTED_CONTENT`, :data:`FORGET_CONTENT`, :data:`LEASED`, :data:`ATTEMPTS`, :data:`CONFIRMATIONS`,
+:data:`MARKED`, :data:`HOURS`. The statements that change a delivery's state stand in ``transitions``.
 
 A name in braces is a table or a piece of SQL, see :func:`fill`; ``%(name)s`` is a parameter.
 """
@@ -86,18 +86,16 @@ FROM {claimed} d JOIN {push} p ON p.id = d.push_id
 """The deliveries that a claim took, with what is sent. ``claimed`` is the table, or what the claim returned."""
 
 ACCEPTED_CONTENT: Final = """
-SELECT d.id, {now},
-       (SELECT c.content_digest FROM {confirmation} c
-        WHERE c.endpoint_id = d.endpoint_id AND c.profile_id = d.profile_id AND c.sequence < d.position
-          AND c.uncertain_since IS NULL)
+SELECT d.id, c.content_digest, {now}
 FROM {delivery} d
-WHERE {deliveries} AND d.lease_token = %(token)s AND d.dialled_at IS NULL
-  AND EXISTS (SELECT 1 FROM {push} p WHERE p.id = d.push_id AND p.{trigger} <> 'resend')
-  AND EXISTS (SELECT 1 FROM {endpoint} e WHERE e.id = %(endpoint)s AND e.version = %(version)s AND e.is_active)
-ORDER BY d.id {row_locks}
+     JOIN {endpoint} e ON e.id = d.endpoint_id AND e.version = %(version)s AND e.is_active
+     JOIN {push} p ON p.id = d.push_id AND p.{trigger} <> 'resend'
+     JOIN {confirmation} c ON c.endpoint_id = d.endpoint_id AND c.profile_id = d.profile_id
+          AND c.sequence < d.position AND c.content_digest <> '' AND c.uncertain_since IS NULL
+WHERE {deliveries}
 """
-"""Of deliveries that a worker claimed from one endpoint: those that may be left out, locked, with what the client has
-accepted. The current time comes with each row.
+"""Of deliveries that a worker claimed from one endpoint and has locked: those that may be left out, with the digest of
+what the client has accepted. The current time comes with each row.
 
 Neither a resend is left out, nor a delivery whose endpoint was changed after the worker has read it.
 """

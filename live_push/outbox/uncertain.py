@@ -126,8 +126,9 @@ def _heal(endpoint_id: int, profile_ids: Collection[int], *, using: str) -> int:
 def _unhealed(using: str) -> QuerySet[Confirmation]:
     """Return the uncertain pairs that have no delivery recorded after the mark, and none that sends the current state.
 
-    A delivery recorded after the mark counts even if it failed for good, but not if it was left out as unchanged. The log shows the failure, and resending again
-    and again to an endpoint that refuses would not help.
+    A delivery recorded after the mark counts even if it failed for good. The log shows the failure, and resending again
+    and again to an endpoint that refuses would not help. One that was left out as unchanged does not count: it was
+    compared before the mark was there.
     """
     own = Delivery.objects.filter(endpoint=OuterRef("endpoint"), profile=OuterRef("profile"))
     later = own.filter(created_at__gt=OuterRef("uncertain_since")).exclude(reason=DeliveryReason.UNCHANGED)

@@ -10,10 +10,10 @@ from typing import Any
 
 from django.db import connections
 
-from live_push.models import Delivery
-from live_push.models.transactions import in_transaction
+from live_push.models import ClientEndpoint, Delivery
+from live_push.models.transactions import in_transaction, lock_free
 
-from . import contents, dialect, hours, sql, transitions
+from . import allowance, contents, dialect, hours, sql, transitions
 from .claimed_delivery import ClaimedDelivery
 from .give_back import take_back_probes
 
@@ -30,7 +30,11 @@ def end_unchanged(deliveries: Sequence[ClaimedDelivery], *, using: str) -> list[
     left_out: list[ClaimedDelivery] = []
     # A claim takes the deliveries of one endpoint, so one token means one endpoint.
     for _token, batch in groupby(sorted(comparable, key=_token_of), key=_token_of):
-        left_out += in_transaction(partial(_leave_out, list(batch), using=using), using=using)
+        ended = in_transaction(partial(_leave_out, list(batch), using=using), using=using)
+        if ended and ended[0].endpoint.rate_limit_per_second is not None:
+            # Their claim has spent it.
+            allowance.give_back_rate(ended[0].endpoint_id, len(ended), using=using)
+        left_out += ended
     if left_out:
         take_back_probes(left_out, using=using)
     return left_out
@@ -41,14 +45,16 @@ def _token_of(delivery: ClaimedDelivery) -> str:
 
 
 def _leave_out(deliveries: Sequence[ClaimedDelivery], *, using: str) -> list[ClaimedDelivery]:
-    accepted, now = _accepted(deliveries, using=using)
+    ours = Delivery.objects.using(using).filter(lease_token=deliveries[0].lease_token, dialled_at=None)
+    free = lock_free(ours, [delivery.pk for delivery in deliveries])
+    accepted, now = _accepted(free, deliveries[0].endpoint, using=using)
     unchanged = [
         delivery
         for delivery in deliveries
-        if accepted.get(delivery.pk) and accepted[delivery.pk] == contents.compared_digest(delivery, delivery.endpoint)
+        if delivery.pk in accepted and accepted[delivery.pk] == contents.compared_digest(delivery, delivery.endpoint)
     ]
     if unchanged and now is not None:
-        transitions.leave_out(Delivery.objects.using(using).filter(pk__in=[item.pk for item in unchanged]), now)
+        transitions.leave_out(ours.filter(pk__in=[delivery.pk for delivery in unchanged]), now)
         counted = hours.count_left_out(unchanged[0].endpoint_id, len(unchanged), now, using=using)
         with connections[using].cursor() as cursor:
             for statement in [*_confirmations(unchanged, now, using=using), *counted]:
@@ -56,26 +62,22 @@ def _leave_out(deliveries: Sequence[ClaimedDelivery], *, using: str) -> list[Cla
     return unchanged
 
 
-def _accepted(deliveries: Sequence[ClaimedDelivery], *, using: str) -> tuple[dict[int, str | None], datetime | None]:
-    """Return by delivery the digest of what the client has accepted, and the database's time. Locks the deliveries."""
-    endpoint = deliveries[0].endpoint
-    values: dict[str, Any] = {
-        "token": dialect.token(deliveries[0].lease_token, using=using),
-        "endpoint": endpoint.pk,
-        "version": endpoint.version,
-    }
+def _accepted(
+    delivery_ids: Sequence[int], endpoint: ClientEndpoint, *, using: str
+) -> tuple[dict[int, str], datetime | None]:
+    """Return by delivery the digest of what the client has accepted, and the database's time."""
+    values: dict[str, Any] = {"version": endpoint.version}
     statement = sql.fill(
         sql.ACCEPTED_CONTENT,
         using=using,
-        deliveries=dialect.any_of(values, "d.id", [delivery.pk for delivery in deliveries], using=using),
+        deliveries=dialect.any_of(values, "d.id", delivery_ids, using=using),
         now=dialect.select_moment(dialect.time_of_database(values, "now", using=using), using=using),
         trigger=connections[using].ops.quote_name("trigger"),
-        row_locks=dialect.row_locks(using, of="d"),
     )
     with connections[using].cursor() as cursor:
         cursor.execute(statement, values)
         rows = cursor.fetchall()
-    return {pk: digest for pk, _, digest in rows}, dialect.read_moment(rows[0][1]) if rows else None
+    return {pk: digest for pk, digest, _ in rows}, dialect.read_moment(rows[0][2]) if rows else None
 
 
 def _confirmations(deliveries: Sequence[ClaimedDelivery], now: datetime, *, using: str) -> list[dialect.Statement]:
