@@ -29,6 +29,7 @@ from .wire import ANSWERS, Flight, Wire
 
 OPERATOR, HOST, WORKERS = "default", "host", ("first", "second")
 MOST_PROFILES = 4
+LOGINS_IGNORED = ["dateLastUpdated", "dateLastLogin"]
 MOST_TURNS = 200
 """In which a worker does all that can be done before time goes on, with much to spare."""
 
@@ -37,9 +38,25 @@ some = st.integers(0, 11)
 statement = st.integers(1, 30)
 worker = st.sampled_from(WORKERS)
 answers = st.sampled_from(["ok", "ok", "ok", *ANSWERS])
+contents = st.sampled_from(
+    [{"only_changes": True}, {"only_changes": True}, {"only_changes": False}, {"mobile_verified_as_date": True}]
+)
 interruptions = st.sampled_from(
     [
-        *("turn", "keep house", "save", "disable", "enable", "redeliver", "delete", "resend", "withdraw", "prune"),
+        *(
+            "turn",
+            "keep house",
+            "save",
+            "log in",
+            "get only changes",
+            "disable",
+            "enable",
+            "redeliver",
+            "delete",
+            "resend",
+            "withdraw",
+            "prune",
+        ),
         *("hold an answer for 3 s", "hold an answer for 20 s"),
     ]
 )
@@ -72,9 +89,17 @@ class Outbox(RuleBasedStateMachine):
         captures=st.booleans(),
         rate=st.sampled_from([None, None, 2.0]),
         members=st.integers(1, 3),
+        only_changes=st.lists(st.booleans(), min_size=2, max_size=2),
     )
     def open_for_business(
-        self, orderings: list[str], policies: list[str], cap: int, captures: bool, rate: float | None, members: int
+        self,
+        orderings: list[str],
+        policies: list[str],
+        cap: int,
+        captures: bool,
+        rate: float | None,
+        members: int,
+        only_changes: list[bool],
     ) -> None:
         for number, (ordering, policy) in enumerate(zip(orderings, policies, strict=False)):
             endpoint = ClientEndpointFactory(
@@ -83,6 +108,8 @@ class Outbox(RuleBasedStateMachine):
                 max_in_flight=cap,
                 capture_third_party_id=captures and number == 0,
                 rate_limit_per_second=rate,
+                only_changes=only_changes[number],
+                ignored_keys=LOGINS_IGNORED,
             )
             self.caps[endpoint.pk] = cap
         UserProfileFactory.create_batch(members, city=self._city())
@@ -100,6 +127,16 @@ class Outbox(RuleBasedStateMachine):
         with transaction.atomic(using=HOST):
             for _ in range(times):
                 self._save(one)
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some)
+    def log_in(self, one: int) -> None:
+        self._host(lambda: self._log_in(one))
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some, city=st.sampled_from(["here", "there"]))
+    def go_where_the_member_may_have_been(self, one: int, city: str) -> None:
+        self._host(lambda: self._save(one, city))
 
     @precondition(lambda self: self.is_host_free and self.members)
     @rule(one=some, other=some, before=st.booleans(), after=st.booleans())
@@ -188,6 +225,10 @@ class Outbox(RuleBasedStateMachine):
             "turn": lambda: self._guarded(other, self.workers[other].turn),
             "keep house": lambda: self._guarded(other, self.workers[other].do_housekeeping),
             "save": lambda: self._host(lambda: self._save(one)),
+            "log in": lambda: self._host(lambda: self._log_in(one)),
+            "get only changes": lambda: self._guarded(
+                OPERATOR, lambda: ClientEndpoint.objects.update(only_changes=bool(one % 2))
+            ),
             "delete": lambda: self._host(lambda: self._member(one).delete()),
             "disable": lambda: self._switch(one, False),
             "enable": lambda: self._switch(one, True),
@@ -305,6 +346,11 @@ class Outbox(RuleBasedStateMachine):
         # On MariaDB whoever records deliveries holds the endpoints' rows until the commit.
         self._guarded(OPERATOR, lambda: chosen.update(ordering=ordering))
 
+    @rule(one=some, change=contents)
+    def change_what_counts_as_a_change(self, one: int, change: dict[str, Any]) -> None:
+        chosen = ClientEndpoint.objects.filter(pk=_one_of(sorted(self.caps), one))
+        self._guarded(OPERATOR, lambda: chosen.update(**change))
+
     # The promise
 
     @invariant()
@@ -401,9 +447,14 @@ class Outbox(RuleBasedStateMachine):
     def _member(self, number: int) -> UserProfile:
         return UserProfile.objects.using(HOST).get(pk=_one_of(self.members, number))
 
-    def _save(self, number: int) -> None:
+    def _save(self, number: int, city: str = "") -> None:
         member = self._member(number)
-        member.city = self._city()
+        member.city = city or self._city()
+        member.save()
+
+    def _log_in(self, number: int) -> None:
+        member = self._member(number)
+        member.date_last_login = db_now(HOST)
         member.save()
 
     def _host(self, action: Callable[[], Any]) -> None:
