@@ -147,6 +147,7 @@ def test_the_json_tells_all_there_is() -> None:
         "pending": 2,
         "sending": 0,
         "failed_24h": 0,
+        "left_out_24h": 0,
         "worker_seen": True,
         "convergence_age_seconds": 0,
         "workers": [
@@ -172,6 +173,7 @@ def test_the_json_tells_all_there_is() -> None:
                 "due": 2,
                 "oldest_due_at": "2026-03-01T11:56:00Z",
                 "failed_24h": 0,
+                "left_out_24h": 0,
                 "confirmed": 1,
                 "behind": 1,
                 "behind_since": "2026-03-01T11:56:00Z",

@@ -262,7 +262,9 @@ class Outbox(RuleBasedStateMachine):
         (other,) = (worker for worker in self.workers.values() if worker.alias != alias)
         self._host(lambda: self._save(one))
         self.turn_with_slow_connections(alias)
-        for flight in [flight for flight in self.workers[alias].flights if flight in self.wire.unwritten]:
+        for flight in self.workers[alias].flights[:]:
+            if flight not in self.wire.unwritten or flight.pair[1] not in self.members:
+                continue
             self._pass_time(20, processed=True)
             self._guarded(other.alias, other.do_housekeeping)
             self._host(lambda flight=flight: self._save(self.members.index(flight.pair[1])))
