@@ -76,5 +76,6 @@ def save(ids: list[int], saves: int) -> None:
             member.date_last_login = now + timedelta(seconds=number)
             member.save(update_fields=["date_last_login"])
         else:
-            member.city = f"city {number}"
+            # Another one than in the round before.
+            member.city = f"city {number} at {now}"
             member.save(update_fields=["city"])
