@@ -86,16 +86,16 @@ FROM {claimed} d JOIN {push} p ON p.id = d.push_id
 """The deliveries that a claim took, with what is sent. ``claimed`` is the table, or what the claim returned."""
 
 ACCEPTED_CONTENT: Final = """
-SELECT d.id, c.content_digest, {now}
-FROM {delivery} d
-     JOIN {endpoint} e ON e.id = d.endpoint_id AND e.version = %(version)s AND e.is_active
-     JOIN {push} p ON p.id = d.push_id AND p.{trigger} <> 'resend'
-     JOIN {confirmation} c ON c.endpoint_id = d.endpoint_id AND c.profile_id = d.profile_id
-          AND c.sequence < d.position AND c.content_digest <> '' AND c.uncertain_since IS NULL
-WHERE {deliveries}
+SELECT d.id, {now},
+       (SELECT c.content_digest FROM {confirmation} c
+        WHERE c.endpoint_id = d.endpoint_id AND c.profile_id = d.profile_id AND c.sequence < d.position
+          AND c.uncertain_since IS NULL)
+FROM {delivery} d JOIN {endpoint} e ON e.id = d.endpoint_id
+WHERE {deliveries} AND e.version = %(version)s AND e.is_active
+  AND (SELECT p.{trigger} FROM {push} p WHERE p.id = d.push_id) <> 'resend'
 """
 """Of deliveries that a worker claimed from one endpoint and has locked: those that may be left out, with the digest of
-what the client has accepted. The current time comes with each row.
+what the client has accepted; it is empty or null if that is not certain. The current time comes with each row.
 
 Neither a resend is left out, nor a delivery whose endpoint was changed after the worker has read it.
 """

@@ -51,7 +51,7 @@ def _leave_out(deliveries: Sequence[ClaimedDelivery], *, using: str) -> list[Cla
     unchanged = [
         delivery
         for delivery in deliveries
-        if delivery.pk in accepted and accepted[delivery.pk] == contents.compared_digest(delivery, delivery.endpoint)
+        if accepted.get(delivery.pk) and accepted[delivery.pk] == contents.compared_digest(delivery, delivery.endpoint)
     ]
     if unchanged and now is not None:
         transitions.leave_out(ours.filter(pk__in=[delivery.pk for delivery in unchanged]), now)
@@ -64,7 +64,7 @@ def _leave_out(deliveries: Sequence[ClaimedDelivery], *, using: str) -> list[Cla
 
 def _accepted(
     delivery_ids: Sequence[int], endpoint: ClientEndpoint, *, using: str
-) -> tuple[dict[int, str], datetime | None]:
+) -> tuple[dict[int, str | None], datetime | None]:
     """Return by delivery the digest of what the client has accepted, and the database's time."""
     values: dict[str, Any] = {"version": endpoint.version}
     statement = sql.fill(
@@ -77,7 +77,7 @@ def _accepted(
     with connections[using].cursor() as cursor:
         cursor.execute(statement, values)
         rows = cursor.fetchall()
-    return {pk: digest for pk, digest, _ in rows}, dialect.read_moment(rows[0][2]) if rows else None
+    return {pk: digest for pk, _, digest in rows}, dialect.read_moment(rows[0][1]) if rows else None
 
 
 def _confirmations(deliveries: Sequence[ClaimedDelivery], now: datetime, *, using: str) -> list[dialect.Statement]:

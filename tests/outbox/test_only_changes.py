@@ -31,7 +31,7 @@ from live_push.outbox.claimed_delivery import ClaimedDelivery
 from live_push.rules.result import Result
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.state_machine.connections import further_connections, lost_commit
-from tests.support import OK, START, deliver, status
+from tests.support import OK, START, deliver, statements, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -343,6 +343,20 @@ class TestAPairThatBecameUncertain:
         assert uncertain.heal(using="default") == 1
         assert len(deliver()) == 1
         assert Confirmation.objects.get().uncertain_since is None
+
+
+def test_a_batch_costs_no_more_statements_than_one_delivery() -> None:
+    endpoint()
+    profiles = UserProfileFactory.create_batch(8)
+    deliver()
+    counts = []
+    for logged_in in (profiles[:1], profiles):
+        for profile in logged_in:
+            log_in(profile)
+        waiting = claimed()
+        counts.append(len(statements(lambda waiting=waiting: unchanged.end_unchanged(waiting, using="default"))))
+        assert not Delivery.objects.live().exists()
+    assert counts[0] == counts[1]
 
 
 class TestALeftOutDelivery:
