@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from live_push.admin.deliveries.story import what_happens_next
+from live_push.contract.options import PayloadOptions
 from live_push.delivery.transport import Request
 from live_push.engines import starting
 from live_push.models import (
@@ -24,6 +26,7 @@ from live_push.models import (
     UserProfile,
 )
 from live_push.models.clock import db_now, stopped
+from live_push.models.content_version import DECIDE_CONTENT
 from live_push.outbox import reopen, resend, uncertain, unchanged
 from live_push.outbox.claim import claim
 from live_push.outbox.claim_request import ClaimRequest
@@ -295,6 +298,10 @@ def test_a_new_name_of_the_endpoint_sends_nothing_once_more(way: str) -> None:
     write(told, {"name": "another", "max_in_flight": 3}, way)
     log_in(profile)
     assert deliver() == []
+
+
+def test_every_option_that_changes_a_body_gives_the_endpoint_a_new_content_version() -> None:
+    assert {field.name for field in dataclasses.fields(PayloadOptions)} <= DECIDE_CONTENT
 
 
 def test_a_copy_in_memory_does_not_bring_back_what_was_accepted_under_other_options() -> None:
