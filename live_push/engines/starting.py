@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from functools import partial
 
 from live_push.models.transactions import retried
-from live_push.outbox import give_back, start
+from live_push.outbox import give_back, start, unchanged
 from live_push.outbox.claim import active_endpoints
 from live_push.outbox.claimed_delivery import ClaimedDelivery
 
@@ -20,8 +20,11 @@ def start_current(
 ) -> list[ClaimedDelivery]:
     """Start the attempts of deliveries, return those that may be sent, and give back the others.
 
+    Deliveries that hold nothing new for their endpoint are left out: they end here.
+
     ``held`` are further claimed deliveries. If an endpoint is read again here, they get its new row, too.
     """
+    deliveries = without(unchanged.end_unchanged(deliveries, using=using), deliveries)
     started = _start(deliveries, using=using, patient=patient)
     others = without(started, deliveries)
     if others and (changed := _read_changed_endpoints(others, held, using=using)):

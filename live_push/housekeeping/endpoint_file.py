@@ -39,6 +39,8 @@ OPTIONS: Final[Mapping[str, type]] = {
     "null_levels_as_objects": bool,
     "mobile_verified_as_date": bool,
     "withheld_fields": list,
+    "only_changes": bool,
+    "ignored_keys": list,
     "extra_headers": dict,
 }
 """The columns that a file may set, besides the name and the credentials, and the type of each value.

@@ -41,7 +41,8 @@ class DeliveryStatus(models.TextChoices):
     SENDING = "sending", _("sending")  # claimed by a worker, under a lease
     SUCCEEDED = "succeeded", _("succeeded")  # the endpoint accepted it
     FAILED = "failed", _("failed")  # given up; can be redelivered
-    CANCELLED = "cancelled", _("cancelled")  # superseded, erased, outside the audience, or cancelled by an operator
+    # Superseded, unchanged, erased, outside the audience, or cancelled by an operator.
+    CANCELLED = "cancelled", _("cancelled")
 
 
 class DeliveryReason(models.TextChoices):
@@ -55,6 +56,7 @@ class DeliveryReason(models.TextChoices):
     PAYLOAD = "payload", _("the payload could not be built")
     SUPERSEDED = "superseded", _("a newer state made it pointless")
     ERASED = "erased", _("the member was deleted")
+    UNCHANGED = "unchanged", _("it held nothing new for the endpoint")
     WITHDRAWN = "withdrawn", _("an operator cancelled it")
     AUDIENCE = "audience", _("the member is outside the endpoint's audience")
 

@@ -37,7 +37,7 @@ def undo(deliveries: Collection[ClaimedDelivery], *, using: str) -> int:
     """
     rows = _change_free(deliveries, lambda free: transitions.undo_start(free, DbNow()), using=using)
     if rows:
-        _take_back_probes(deliveries, using=using)
+        take_back_probes(deliveries, using=using)
     return rows
 
 
@@ -54,7 +54,7 @@ def give_back(
     due_at = db_now(using) + after if after else DbNow()
     rows = _change_free(deliveries, lambda free: transitions.give_back(free, due_at), using=using)
     if rows:
-        _take_back_probes(deliveries, using=using)
+        take_back_probes(deliveries, using=using)
     return rows
 
 
@@ -66,8 +66,8 @@ def leave_out_outsiders(deliveries: Collection[ClaimedDelivery], *, using: str) 
     rows = Delivery.objects.using(using).filter(pk__in=[delivery.pk for delivery in judged]).outside_audience()
     ids = set(rows.values_list("pk", flat=True))
     outside = [delivery for delivery in judged if delivery.pk in ids]
-    if _change_free(outside, lambda free: transitions.leave_out(free, DeliveryReason.AUDIENCE), using=using):
-        _take_back_probes(outside, using=using)
+    if _change_free(outside, lambda free: transitions.leave_out(free, DeliveryReason.AUDIENCE, DbNow()), using=using):
+        take_back_probes(outside, using=using)
     return [delivery for delivery in deliveries if delivery.pk not in ids]
 
 
@@ -91,7 +91,7 @@ def _lock_and_change(
     return change(ours.filter(pk__in=free)) if free else 0
 
 
-def _take_back_probes(deliveries: Collection[Delivery | ClaimedDelivery], *, using: str) -> None:
+def take_back_probes(deliveries: Collection[Delivery | ClaimedDelivery], *, using: str) -> None:
     """If a given-back delivery was the probe of its endpoint, allow another probe at once."""
     given_back = {(delivery.endpoint_id, delivery.profile_id) for delivery in deliveries}
     half_open = EndpointHealth.objects.using(using).filter(breaker_state="half_open")

@@ -116,6 +116,8 @@ def _refusal(delivery: Delivery) -> str:
         return _("its member is outside the endpoint's audience")
     if delivery.push.payload is None:
         return _("its body is no longer kept; use resend")
+    if delivery.reason == DeliveryReason.UNCHANGED:
+        return _("the endpoint has this state, apart from ignored keys; use resend to send it")
     accepted: int = delivery.accepted or 0  # type: ignore[attr-defined]
     if accepted >= (delivery.push.sequence or 0):
         return _("a newer state was accepted; use resend")

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 
 from live_push import conf
 from live_push.models import Audience, ClientEndpoint
 from live_push.models.transactions import is_locked
 from live_push.rules import local_clock
 
-from . import dialect, sql, transitions
+from . import contents, dialect, sql, transitions
 from .claimed_delivery import ClaimedDelivery
 from .lease_times import attempt_time
 
@@ -77,6 +77,8 @@ def _update(
 ) -> dict[int, _Started]:
     """Start the deliveries. Return the new values of the started ones by id, if the database returns them."""
     try:
+        if deliveries[0].endpoint.only_changes:
+            return _update_and_forget(deliveries, lease, total, using=using)
         return _execute_update(deliveries, lease, total, using=using)
     except DatabaseError as error:
         if not is_locked(error):
@@ -87,6 +89,17 @@ def _update(
     rows: dict[int, _Started] = {}
     for delivery in deliveries:
         rows |= _update([delivery], lease, total, using=using)
+    return rows
+
+
+def _update_and_forget(
+    deliveries: Sequence[ClaimedDelivery], lease: timedelta, total: timedelta, *, using: str
+) -> dict[int, _Started]:
+    """Start the deliveries, and forget what their clients have accepted: they may process these requests."""
+    with transaction.atomic(using=using):
+        rows = _execute_update(deliveries, lease, total, using=using) or _read_started(deliveries, using=using)
+        # Only of those that were started: another transaction may have locked the other confirmations.
+        contents.forget_accepted([delivery for delivery in deliveries if delivery.pk in rows], using=using)
     return rows
 
 

@@ -162,9 +162,11 @@ def give_back(claimed: QuerySet[Delivery], due_at: datetime | DbNow) -> int:
 
 
 @_leads(SENDING, to=CANCELLED)
-def leave_out(claimed: QuerySet[Delivery], reason: DeliveryReason) -> int:
-    """Cancel claimed deliveries that were not started, because they are not to be sent."""
-    return claimed.filter(dialled_at=None).update(status=CANCELLED, reason=reason, ended_at=DbNow(), **_NO_LEASE)
+def leave_out(claimed: QuerySet[Delivery], reason: DeliveryReason, now: datetime | DbNow) -> int:
+    """Cancel claimed deliveries that were not started: of members outside the audience, or without anything new."""
+    return claimed.filter(status=SENDING, dialled_at=None).update(
+        status=CANCELLED, reason=reason, ended_at=now, **_NO_LEASE
+    )
 
 
 @_leads(SENDING, to=PENDING)

@@ -396,6 +396,12 @@ FAULTS = [
     pytest.param(f'{CRM}retry_policy = "never"', "endpoints.toml:4: endpoint 'crm', retry_policy: ", id="no policy"),
     pytest.param(f'{CRM}contact_email = "me"', "endpoints.toml:4: endpoint 'crm', contact_email: ", id="no address"),
     pytest.param(f'{CRM}withheld_fields = ["id"]', "endpoints.toml:4: endpoint 'crm', withheld_fields: ", id="the id"),
+    pytest.param(
+        f'{CRM}ignored_keys = ["dateLastLogon"]',
+        "endpoints.toml:4: endpoint 'crm', ignored_keys: 'dateLastLogon' is not a top-level key of the body, so it "
+        "can't be ignored. The nearest is 'dateLastLogin'.",
+        id="an unknown ignored key",
+    ),
     pytest.param(f"{CRM}withheld_fields = [1]", "endpoints.toml:4: endpoint 'crm', withheld_fields: ", id="a number"),
     pytest.param(
         f'{CRM}[endpoint.extra_headers]\nHost = "a"',
@@ -560,7 +566,7 @@ class TestExport:
     def test_from_the_export_an_empty_database_gets_the_same_endpoints(self, file: Path) -> None:
         ClientEndpointFactory(name="crm", api_key_auth=True, ordering="strict", retry_policy="standard_webhooks")
         exported, _err = run("--export")
-        left_out = ["id", "uid", "version", "api_key", "created_at", "credentials_changed_at"]
+        left_out = ["id", "uid", "version", "content_version", "api_key", "created_at", "credentials_changed_at"]
         before = {key: value for key, value in rows()[0].items() if key not in left_out}
         ClientEndpoint.objects.all().delete()
 
@@ -596,6 +602,8 @@ COLUMNS = st.fixed_dictionaries(
         "rate_limit_per_second": st.none() | st.floats(0.001, 1e9),
         "timeframe_score_alias": st.booleans(),
         "withheld_fields": st.lists(st.sampled_from(["city", "state", "dateOfBirth"]), unique=True),
+        "only_changes": st.booleans(),
+        "ignored_keys": st.lists(st.sampled_from(["city", "tierInfo", "dateLastLogin"]), unique=True),
         "extra_headers": HEADERS,
     }
 )

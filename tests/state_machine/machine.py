@@ -29,6 +29,7 @@ from .wire import ANSWERS, Flight, Wire
 
 OPERATOR, HOST, WORKERS = "default", "host", ("first", "second")
 MOST_PROFILES = 4
+LOGINS_IGNORED = ["dateLastUpdated", "dateLastLogin"]
 MOST_TURNS = 200
 """In which a worker does all that can be done before time goes on, with much to spare."""
 
@@ -39,10 +40,13 @@ worker = st.sampled_from(WORKERS)
 brandings = st.sampled_from(["north", "south", None])
 audiences = st.sampled_from([None, None, ["north"], ["north", "south"], []])
 answers = st.sampled_from(["ok", "ok", "ok", *ANSWERS])
+contents = st.sampled_from(
+    [{"only_changes": True}, {"only_changes": True}, {"only_changes": False}, {"mobile_verified_as_date": True}]
+)
 interruptions = st.sampled_from(
     [
-        *("turn", "keep house", "save", "disable", "enable", "redeliver", "delete", "resend", "withdraw", "prune"),
-        *("move out", "move in", "narrow", "widen"),
+        *("turn", "keep house", "save", "log in", "disable", "enable", "redeliver", "delete", "resend", "withdraw"),
+        *("prune", "get only changes", "move out", "move in", "narrow", "widen"),
         *("hold an answer for 3 s", "hold an answer for 20 s"),
     ]
 )
@@ -76,6 +80,7 @@ class Outbox(RuleBasedStateMachine):
         rate=st.sampled_from([None, None, 2.0]),
         members=st.integers(1, 3),
         heard=st.lists(audiences, min_size=2, max_size=2),
+        only_changes=st.lists(st.booleans(), min_size=2, max_size=2),
     )
     def open_for_business(
         self,
@@ -86,6 +91,7 @@ class Outbox(RuleBasedStateMachine):
         rate: float | None,
         members: int,
         heard: list[list[str] | None],
+        only_changes: list[bool],
     ) -> None:
         for number, (ordering, policy) in enumerate(zip(orderings, policies, strict=False)):
             endpoint = ClientEndpointFactory(
@@ -94,6 +100,8 @@ class Outbox(RuleBasedStateMachine):
                 max_in_flight=cap,
                 capture_third_party_id=captures and number == 0,
                 rate_limit_per_second=rate,
+                only_changes=only_changes[number],
+                ignored_keys=LOGINS_IGNORED,
             )
             endpoint.set_audience(heard[number])
             self.caps[endpoint.pk] = cap
@@ -118,6 +126,16 @@ class Outbox(RuleBasedStateMachine):
         with transaction.atomic(using=HOST):
             for _ in range(times):
                 self._save(one)
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some)
+    def log_in(self, one: int) -> None:
+        self._host(lambda: self._log_in(one))
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some, city=st.sampled_from(["here", "there"]))
+    def go_where_the_member_may_have_been(self, one: int, city: str) -> None:
+        self._host(lambda: self._save(one, city=city))
 
     @precondition(lambda self: self.is_host_free and self.members)
     @rule(one=some, other=some, before=st.booleans(), after=st.booleans())
@@ -212,6 +230,10 @@ class Outbox(RuleBasedStateMachine):
             "turn": lambda: self._guarded(other, self.workers[other].turn),
             "keep house": lambda: self._guarded(other, self.workers[other].do_housekeeping),
             "save": lambda: self._host(lambda: self._save(one)),
+            "log in": lambda: self._host(lambda: self._log_in(one)),
+            "get only changes": lambda: self._guarded(
+                OPERATOR, lambda: ClientEndpoint.objects.update(only_changes=bool(one % 2))
+            ),
             "delete": lambda: self._host(lambda: self._member(one).delete()),
             "move out": lambda: self._host(lambda: self._save(one, None)),
             "move in": lambda: self._host(lambda: self._save(one, "north")),
@@ -251,7 +273,9 @@ class Outbox(RuleBasedStateMachine):
         (other,) = (worker for worker in self.workers.values() if worker.alias != alias)
         self._host(lambda: self._save(one))
         self.turn_with_slow_connections(alias)
-        for flight in [flight for flight in self.workers[alias].flights if flight in self.wire.unwritten]:
+        for flight in self.workers[alias].flights[:]:
+            if flight not in self.wire.unwritten or flight.pair[1] not in self.members:
+                continue
             self._pass_time(20, processed=True)
             self._guarded(other.alias, other.do_housekeeping)
             self._host(lambda flight=flight: self._save(self.members.index(flight.pair[1])))
@@ -334,6 +358,11 @@ class Outbox(RuleBasedStateMachine):
         chosen = ClientEndpoint.objects.filter(pk=_one_of(sorted(self.caps), one))
         # On MariaDB whoever records deliveries holds the endpoints' rows until the commit.
         self._guarded(OPERATOR, lambda: chosen.update(ordering=ordering))
+
+    @rule(one=some, change=contents)
+    def change_what_counts_as_a_change(self, one: int, change: dict[str, Any]) -> None:
+        chosen = ClientEndpoint.objects.filter(pk=_one_of(sorted(self.caps), one))
+        self._guarded(OPERATOR, lambda: chosen.update(**change))
 
     @rule(one=some, brandings=audiences)
     def change_the_audience(self, one: int, brandings: list[str] | None) -> None:
@@ -435,11 +464,16 @@ class Outbox(RuleBasedStateMachine):
     def _member(self, number: int) -> UserProfile:
         return UserProfile.objects.using(HOST).get(pk=_one_of(self.members, number))
 
-    def _save(self, number: int, branding: str | None = "the same") -> None:
+    def _save(self, number: int, branding: str | None = "the same", *, city: str = "") -> None:
         member = self._member(number)
-        member.city = self._city()
+        member.city = city or self._city()
         if branding != "the same":
             member.client_branding_id = branding
+        member.save()
+
+    def _log_in(self, number: int) -> None:
+        member = self._member(number)
+        member.date_last_login = db_now(HOST)
         member.save()
 
     def _host(self, action: Callable[[], Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from live_push.contract import encoding
+from live_push.contract.fields import BODY_KEYS
 from live_push.models import (
     Attempt,
     ClientEndpoint,
@@ -18,6 +21,7 @@ from live_push.models import (
 )
 from live_push.models.clock import db_now
 from live_push.models.deliveries import END_OF_LINE
+from live_push.outbox import snapshots
 from live_push.rules import retry
 from live_push.rules.result import ErrorCode
 
@@ -132,6 +136,11 @@ def nothing_is_missing(wire: Wire) -> None:
                 last = wire.accepted[pair][-1]
                 if not (last.is_late and pair in wire.orphaned):
                     assert last.city == profile.city, f"{profile.pk} is in {profile.city}, the client has {last.city}"
+                    state = json.loads(encoding.encode(snapshots.current_snapshot(profile), endpoint.options))
+                    different = {key for key, value in state.items() if last.body[key] != value}
+                    # A captured id is not pushed, and what is ignored may be older.
+                    different -= {BODY_KEYS["third_party_id"], *endpoint.ignored_keys}
+                    assert not different, f"{profile.pk} differs at the client in {different}"
             elif wire.left_out.get(pair, 0) < profile.changed_sequence:
                 rows = Delivery.objects.filter(endpoint=endpoint, profile=profile)
                 assert rows.filter(status="failed", position__gte=profile.changed_sequence).exists(), (

@@ -74,6 +74,9 @@ def columns_of_client_endpoint(row: ClientEndpoint) -> None:
     assert_type(row.null_levels_as_objects, bool)
     assert_type(row.mobile_verified_as_date, bool)
     assert_type(row.withheld_fields, list[str])
+    assert_type(row.only_changes, bool)
+    assert_type(row.ignored_keys, list[str])
+    assert_type(row.content_version, int)
     assert_type(row.version, int)
     assert_type(row.created_at, datetime)
 
@@ -87,6 +90,7 @@ def columns_of_confirmation(row: Confirmation) -> None:
     assert_type(row.sequence, int)
     assert_type(row.confirmed_at, datetime)
     assert_type(row.digest, str)
+    assert_type(row.content_digest, str)
     assert_type(row.uncertain_since, datetime | None)
 
 
@@ -158,6 +162,7 @@ def columns_of_endpoint_hour(row: EndpointHour) -> None:
     assert_type(row.error_code, str)
     assert_type(row.within_ms, int)
     assert_type(row.attempts, int)
+    assert_type(row.left_out, int)
 
 
 def columns_of_push(row: Push) -> None:

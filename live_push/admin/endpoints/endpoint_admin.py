@@ -218,6 +218,7 @@ class ClientEndpointAdmin(LivePushAdmin):
                 {"fields": ["ordering", "retry_policy", "max_in_flight", "rate_limit_per_second"]},
             ),
             (_("What is sent"), {"fields": [*wire, "extra_headers"]}),
+            (_("What is left out"), {"fields": ["only_changes", "ignored_keys"]}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -278,6 +279,7 @@ class ClientEndpointAdmin(LivePushAdmin):
             "facts": [
                 (_("Accepted in 24 hours"), formatting.share(figures.day)),
                 (_("Accepted in 7 days"), formatting.share(pages.shares(week).get(endpoint.pk, pages.Share()))),
+                *left_out_in_words(endpoint, figures.day.left_out),
                 (_("Took, in 7 days: p50"), at_most(percentile(durations, 0.5))),
                 (_("Took, in 7 days: p99"), at_most(percentile(durations, 0.99))),
                 (_("Last success"), formatting.moment(endpoint.health.last_success_at, endpoint.now)),
@@ -345,6 +347,11 @@ class ClientEndpointAdmin(LivePushAdmin):
     @admin.action(description=gettext_lazy("Resume"), permissions=["pause"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         SwitchPage(self).resume(request, queryset)
+
+
+def left_out_in_words(endpoint: ClientEndpoint, count: int) -> list[tuple[str, str]]:
+    """Return the fact how many deliveries held nothing new, if the endpoint gets only changes or did so."""
+    return [(_("Held nothing new, in 24 hours"), formatting.number(count))] if endpoint.only_changes or count else []
 
 
 def host_of(endpoint: ClientEndpoint) -> str:
