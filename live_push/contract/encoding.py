@@ -1,14 +1,15 @@
 """Encode snapshots as JSON.
 
 A snapshot becomes the body for one endpoint (:func:`encode`), the bytes stored with a push (:func:`dump`, read back by
-:func:`load`), or a digest that shows whether two snapshots differ (:func:`snapshot_digest`).
+:func:`load`), or a digest that shows whether two snapshots differ (:func:`snapshot_digest`), or two bodies for an
+endpoint (:func:`content_digest`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from live_push.exceptions import PayloadError
@@ -39,6 +40,10 @@ def encode(snapshot: Mapping[str, Any], options: PayloadOptions = _NO_OPTIONS) -
     options always give the same bytes. Raises :class:`~live_push.exceptions.PayloadError` for values that JSON or UTF-8
     can't represent, such as NaN or a lone surrogate.
     """
+    return _to_json(_body(snapshot, options), _IN_ORDER)
+
+
+def _body(snapshot: Mapping[str, Any], options: PayloadOptions) -> dict[str, Any]:
     body = dict(snapshot)
     if body[_DATE_MOBILE_VERIFIED] is not None and not options.mobile_verified_as_date:
         body[_DATE_MOBILE_VERIFIED] = 1
@@ -46,7 +51,7 @@ def encode(snapshot: Mapping[str, Any], options: PayloadOptions = _NO_OPTIONS) -
         body[_TIER_INFO] = _tier_info(body[_TIER_INFO], options)
     for key in options.withheld_fields:
         body[key] = None
-    return _to_json(body, _IN_ORDER)
+    return body
 
 
 def dump(snapshot: Mapping[str, Any]) -> bytes:
@@ -91,11 +96,28 @@ def snapshot_digest(snapshot: Mapping[str, Any], *, ignore_third_party_id: bool 
     ``ignore_third_party_id`` leaves the third-party id out. Use it for the endpoint whose answer supplied the id:
     capturing the id causes no push, so the endpoint's last accepted snapshot still lacks it.
     """
-    body = dict(snapshot)
-    body[_TIER_INFO] = {key: value for key, value in body[_TIER_INFO].items() if key not in _DAYS}
+    body = {**snapshot, _TIER_INFO: _without_days(snapshot[_TIER_INFO])}
     if ignore_third_party_id:
         del body[_THIRD_PARTY_ID]
     return hashlib.sha256(_to_json(body, _SORTED)).hexdigest()
+
+
+def content_digest(
+    snapshot: Mapping[str, Any], options: PayloadOptions, *, ignored_keys: Collection[str], version: int
+) -> str:
+    """Return a SHA-256 digest of the body for an endpoint, as 64 hexadecimal digits.
+
+    The top-level keys ``ignored_keys`` and the ``daysUntil…`` members do not count. ``version`` is part of the digest:
+    digests of different versions differ.
+    """
+    body = _body(snapshot, options)
+    body[_TIER_INFO] = _without_days(body[_TIER_INFO])
+    counted = {key: value for key, value in body.items() if key not in ignored_keys}
+    return hashlib.sha256(b"%d " % version + _to_json(counted, _SORTED)).hexdigest()
+
+
+def _without_days(tier_info: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in tier_info.items() if key not in _DAYS}
 
 
 def _tier_info(members: Mapping[str, Any], options: PayloadOptions) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from live_push.exceptions import PayloadError
 from live_push.rules.messages import Message
@@ -14,7 +15,8 @@ from live_push.rules.messages import Message
 from .fields import BODY, BODY_KEYS
 
 _NEVER_WITHHELD = (BODY_KEYS["id"], BODY_KEYS["tier_info"])
-_MAY_BE_WITHHELD = frozenset(field.key for field in BODY) - frozenset(_NEVER_WITHHELD)
+_KEYS = tuple(field.key for field in BODY)
+_MAY_BE_WITHHELD = frozenset(_KEYS) - frozenset(_NEVER_WITHHELD)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,22 @@ class PayloadOptions:
 
     def __post_init__(self) -> None:
         check_withheld(self.withheld_fields)
+
+
+def ignored_by_default() -> list[str]:
+    """Return the keys whose change alone is not pushed to endpoints that get only changes: the time of the update."""
+    return [BODY_KEYS["date_last_updated"]]
+
+
+def check_ignored(keys: Iterable[str]) -> None:
+    """Raise :class:`~live_push.exceptions.PayloadError` unless every key is a top-level key of the body."""
+    for key in keys:
+        if key not in _KEYS:
+            raise PayloadError(Message("ignored_unknown", key=repr(key), nearest=repr(_nearest(key))))
+
+
+def _nearest(key: str) -> str:
+    return get_close_matches(key, _KEYS, n=1, cutoff=0)[0]
 
 
 def check_withheld(keys: Iterable[str]) -> None:

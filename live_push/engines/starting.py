@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from functools import partial
 
 from live_push.models.transactions import retried
-from live_push.outbox import give_back, start
+from live_push.outbox import give_back, start, unchanged
 from live_push.outbox.claim import active_endpoints
 from live_push.outbox.claimed_delivery import ClaimedDelivery
 
@@ -20,14 +20,18 @@ def start_current(
 ) -> list[ClaimedDelivery]:
     """Start the attempts of deliveries, return those that may be sent, and give back the others.
 
+    Deliveries that hold nothing new for their endpoint are left out: they end here.
+
     ``held`` are further claimed deliveries. If an endpoint is read again here, they get its new row, too.
     """
+    deliveries = without(unchanged.end_unchanged(deliveries, using=using), deliveries)
     started = _start(deliveries, using=using, patient=patient)
     others = without(started, deliveries)
     if others and (changed := _read_changed_endpoints(others, held, using=using)):
         again = [delivery for delivery in others if delivery.endpoint_id in changed]
         started += _start(again, using=using, patient=patient)
         others = without(started, others)
+    others = give_back.leave_out_outsiders(others, using=using)
     if give_back.give_back(others, using=using) < len(others):
         # A statement has started some of them, and their endpoint was disabled before the new values were read.
         give_back.undo(others, using=using)

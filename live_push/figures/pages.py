@@ -37,10 +37,14 @@ PRUNED_WITHIN = timedelta(days=2)
 
 @dataclass(frozen=True)
 class Share:
-    """The number of attempts, and how many of them were accepted."""
+    """The number of attempts, and how many of them were accepted.
+
+    ``left_out`` is the number of deliveries that ended without an attempt because they held nothing new.
+    """
 
     accepted: int = 0
     attempts: int = 0
+    left_out: int = 0
 
     @property
     def failed(self) -> int:
@@ -91,8 +95,8 @@ def of_endpoints(endpoints: Collection[ClientEndpoint], now: datetime) -> dict[i
 def shares(hours: QuerySet[EndpointHour], by: str = "endpoint") -> dict[Any, Share]:
     """Return the attempts and how many of them were accepted, by endpoint or by ``hour``."""
     accepted = Coalesce(Sum("attempts", filter=WAS_ACCEPTED), 0)
-    rows = hours.order_by().values_list(by).annotate(accepted=accepted, total=Sum("attempts"))
-    return {key: Share(good, attempts) for key, good, attempts in rows}
+    rows = hours.order_by().values_list(by).annotate(accepted=accepted, total=Sum("attempts"), more=Sum("left_out"))
+    return {key: Share(good, attempts, left_out) for key, good, attempts, left_out in rows}
 
 
 def conflicts(endpoint_ids: Collection[int], now: datetime) -> dict[int, int]:

@@ -1,7 +1,7 @@
 """The status: deliveries and health by endpoint, and the workers.
 
-It takes at most seven statements, or six if it does not have to count all members. The number does not depend on the
-length of the log and the number of endpoints.
+It takes at most seven statements, or six if it does not have to count all members, and one more if an endpoint gets
+only changes. The number does not depend on the length of the log and the number of endpoints.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min, Q, Sum
 
-from live_push.models import ClientEndpoint, Delivery, DeliveryStatus, EndpointHealth, WorkerHeartbeat
+from live_push.models import ClientEndpoint, Delivery, DeliveryStatus, EndpointHealth, EndpointHour, WorkerHeartbeat
 from live_push.models.clock import DbNow, db_now
 from live_push.models.endpoint_state import state_of
 
@@ -44,6 +44,8 @@ class EndpointStatus:
         The numbers of deliveries that wait for an attempt, and that a worker has claimed.
     ``due``
         The number of pending deliveries whose time has come; ``oldest_due_at`` is the earliest due time.
+    ``left_out_24h``
+        The number of deliveries of an endpoint with ``only_changes`` that held nothing new, in about 24 hours.
     ``convergence``
         ``None`` if no worker has counted the endpoint yet, and nothing else has.
     """
@@ -61,6 +63,7 @@ class EndpointStatus:
     due: int
     oldest_due_at: datetime | None
     failed_24h: int
+    left_out_24h: int
     convergence: Convergence | None
 
 
@@ -125,7 +128,9 @@ def status(*, using: str, counting: Counting = "if_unknown") -> Status:
     healths = list(rows.annotate(now=DbNow()))
     now = healths[0].now if healths else db_now(using)
     live, failed = _live(now, using=using), _failed(now - FAILED_WITHIN, using=using)
-    converged = _converged([health.endpoint for health in healths], counting, using=using)
+    endpoints = [health.endpoint for health in healths]
+    converged = _converged(endpoints, counting, using=using)
+    left_out = _left_out(endpoints, now - FAILED_WITHIN, using=using)
     return Status(
         at=now,
         endpoints=[
@@ -134,6 +139,7 @@ def status(*, using: str, counting: Counting = "if_unknown") -> Status:
                 health,
                 live.get(health.pk, {}),
                 failed.get(health.pk, 0),
+                left_out.get(health.pk, 0),
                 converged.get(health.pk),
                 now,
             )
@@ -159,6 +165,7 @@ def _endpoint_status(
     health: EndpointHealth,
     live: dict[str, Any],
     failed: int,
+    left_out: int,
     figure: Convergence | None,
     now: datetime,
 ) -> EndpointStatus:
@@ -177,6 +184,7 @@ def _endpoint_status(
         due=live.get("due", 0),
         oldest_due_at=live.get("oldest_due_at"),
         failed_24h=failed,
+        left_out_24h=left_out,
         convergence=figure,
     )
 
@@ -195,6 +203,13 @@ def _live(now: datetime, *, using: str) -> dict[int, dict[str, Any]]:
         )
     )
     return {row["endpoint"]: dict(row) for row in rows.order_by()}
+
+
+def _left_out(endpoints: list[ClientEndpoint], since: datetime, *, using: str) -> dict[int, int]:
+    if not any(endpoint.only_changes for endpoint in endpoints):
+        return {}
+    hours = EndpointHour.objects.using(using).since(since).order_by()
+    return dict(hours.values_list("endpoint").annotate(Sum("left_out")))
 
 
 def _failed(since: datetime, *, using: str) -> dict[int, int]:

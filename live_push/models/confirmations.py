@@ -26,6 +26,10 @@ class Confirmation(models.Model):
     sequence = models.BigIntegerField()
     confirmed_at = models.DateTimeField()
     digest = models.CharField(max_length=64)
+    # Only for endpoints that get only changes: the digest of the accepted body, see live_push.outbox.contents. Empty
+    # while the client may have processed another body. The default is the database's, because other endpoints'
+    # confirmations are written without this column.
+    content_digest = models.CharField(max_length=64, blank=True, default="", db_default="")
     # Cleared when the client accepts a state whose attempt was started later.
     uncertain_since = models.DateTimeField(null=True, blank=True, db_index=True)
 

@@ -13,7 +13,7 @@ from django.db.models import Case, Q, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from live_push import conf
-from live_push.contract.options import PayloadOptions
+from live_push.contract.options import PayloadOptions, ignored_by_default
 from live_push.exceptions import EndpointUrlError, SecretMisuse
 from live_push.rules import endpoint_url, retry
 from live_push.rules.messages import message_of
@@ -22,9 +22,11 @@ from live_push.rules.translation import validation_error
 from live_push.signals import credentials_changed, endpoint_activated
 
 from . import validators
+from .audience import Audience, EndpointAudience, note_change
 from .checked_columns import CheckedJSONField, EndpointUrlField
 from .clock import DbNow
 from .column_types import GeneratedNumber, Text, TextByName, TextList, WholeNumber
+from .content_version import DECIDE_CONTENT, renew_content_version
 from .credentials import CREDENTIALS, DECIDE_CREDENTIALS, SECRET_COLUMNS, AuthMethod, EndpointCredentials
 from .databases import written_to
 from .health import EndpointHealth
@@ -61,7 +63,9 @@ class ClientEndpointQuerySet(models.QuerySet["ClientEndpoint"]):
         for name in kwargs.keys() & SECRET_COLUMNS:
             raise SecretMisuse(f"{name} is a secret: assign it to an instance and save(); update() can't encrypt.")
         kwargs["version"] = new_version()
-        if "is_active" not in kwargs:
+        if kwargs.keys() & DECIDE_CONTENT:
+            kwargs["content_version"] = new_version()
+        if kwargs.keys().isdisjoint({"is_active", "audience"}):
             return super().update(**kwargs)
         using = written_to(self)
         with transaction.atomic(using=using, savepoint=False):
@@ -73,6 +77,8 @@ class ClientEndpointQuerySet(models.QuerySet["ClientEndpoint"]):
             after = dict(endpoints.filter(pk__in=before).order_by("pk").values_list("pk", "is_active"))
             for pk, is_active in after.items():
                 announce_switch(pk, was_active=before[pk], is_active=is_active, using=using)
+            if "audience" in kwargs:
+                note_change(before, is_wider=True, using=using)
         return rows
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -108,7 +114,7 @@ def announce_switch(endpoint_id: int, *, was_active: bool, is_active: bool, usin
         endpoint_activated.send(sender=ClientEndpoint, endpoint_id=endpoint_id, using=using)
 
 
-class ClientEndpoint(EndpointCredentials):
+class ClientEndpoint(EndpointCredentials, EndpointAudience):
     """An https address of a client, to which every profile is pushed.
 
     Credentials are write-only: assign them as text. Only the code that makes requests calls ``reveal()``.
@@ -195,6 +201,20 @@ class ClientEndpoint(EndpointCredentials):
         blank=True,
         help_text=_('Top-level keys sent as null to this endpoint, such as ["dateOfBirth"].'),
     )
+    only_changes = models.BooleanField(
+        _("only changes"),
+        default=False,
+        help_text=_("Do not send an update whose body holds nothing new for this endpoint."),
+    )
+    ignored_keys: TextList = CheckedJSONField(
+        _("ignored keys"),
+        validators=[validators.ignored_keys],
+        default=ignored_by_default,
+        blank=True,
+        help_text=_('With “only changes”: top-level keys whose change alone is not sent, such as ["dateLastLogin"].'),
+    )
+    # The digests of accepted bodies contain it. A new version makes all earlier digests of the endpoint void.
+    content_version: WholeNumber = models.BigIntegerField(default=new_version, editable=False)
     # Workers keep endpoints in memory. A worker starts an attempt only if it has read this version of the row.
     version: WholeNumber = VersionField(default=1, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -286,19 +306,24 @@ class ClientEndpoint(EndpointCredentials):
         using = using or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):
             rows = ClientEndpoint.objects.using(using).filter(pk=self.pk)
-            stored = locked(rows).values("is_active", "url", *CREDENTIALS).first()
+            columns = ("is_active", "audience", "content_version", *CREDENTIALS, *DECIDE_CONTENT)
+            stored = locked(rows).values(*columns).first()
             if "url" in written and (stored is None or stored["url"] != self.url):
                 # Check the URL also without full_clean(), except for ports and networks: they depend on the settings of
                 # the process that sends, which checks them.
                 self._normalise_url(allowed_ports=None, addresses=None)
             if self.date_credentials(stored or {}, using=using, written=written) and names is not None:
                 names.add("credentials_changed_at")
+            if stored is not None and renew_content_version(self, stored, written) and names is not None:
+                names.add("content_version")
             super().save(*args, using=using, update_fields=names, **kwargs)
             if stored is None:
                 begin_health([self], using=using)
                 return
             if written & DECIDE_CREDENTIALS:
                 self._note_credentials(using=using)
+            if "audience" in written and stored["audience"] != self.audience:
+                note_change([self.pk], is_wider=self.audience == Audience.ALL, using=using)
             if "is_active" in written:
                 announce_switch(self.pk, was_active=stored["is_active"], is_active=self.is_active, using=using)
 

@@ -57,6 +57,8 @@ class EndpointHour(models.Model):
     error_code: Text = IdField(max_length=30, blank=True, default="")
     within_ms = models.PositiveIntegerField()
     attempts = models.PositiveIntegerField()
+    # How many deliveries ended without an attempt because they held nothing new. Their row has no attempts.
+    left_out = models.PositiveIntegerField(default=0, db_default=0)
 
     objects = EndpointHourQuerySet.as_manager()
 

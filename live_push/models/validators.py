@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from live_push import conf
 from live_push.contract import headers, values
-from live_push.contract.options import check_withheld
+from live_push.contract.options import check_ignored, check_withheld
 from live_push.exceptions import EndpointUrlError, PayloadError, TierError
 from live_push.rules import endpoint_url as url
 from live_push.rules import retry
@@ -80,6 +80,16 @@ def withheld_fields(value: Any) -> None:
         raise validation_error(Message("withheld_json"))
     try:
         check_withheld(value)
+    except PayloadError as error:
+        raise validation_error(message_of(error)) from None
+
+
+def ignored_keys(value: Any) -> None:
+    """Refuse a value that is not a list of keys of the body."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise validation_error(Message("ignored_json"))
+    try:
+        check_ignored(value)
     except PayloadError as error:
         raise validation_error(message_of(error)) from None
 

@@ -11,6 +11,8 @@ from collections.abc import Collection
 from datetime import datetime
 from functools import partial
 
+from django.db.models import F
+
 from live_push.models import ClientEndpoint, EndpointHealth
 from live_push.models.transactions import held_elsewhere, in_transaction, lock_free
 
@@ -64,6 +66,20 @@ def spend(health: EndpointHealth, endpoint: ClientEndpoint, requests: int) -> No
     """Subtract requests from the allowance of the rate limit."""
     if endpoint.rate_limit_per_second is not None:
         health.rate_allowance -= requests
+
+
+def give_back_rate(endpoint_id: int, requests: int, *, using: str) -> None:
+    """Add requests to the allowance of the rate limit that were claimed and need not be sent.
+
+    If another transaction has locked the endpoint's health row, the allowance stays smaller until it fills again.
+    """
+
+    def add() -> None:
+        if free := lock_free(EndpointHealth.objects.using(using), [endpoint_id]):
+            healths = EndpointHealth.objects.using(using).filter(pk__in=free)
+            healths.update(rate_allowance=F("rate_allowance") + requests)
+
+    in_transaction(add, using=using)
 
 
 def give_back_slots(worker_name: str, endpoint_ids: Collection[int], *, using: str) -> set[int]:

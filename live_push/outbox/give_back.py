@@ -1,4 +1,7 @@
-"""Give back deliveries that a worker does not send: claimed ones, and started ones whose requests were not sent."""
+"""Give back deliveries that a worker does not send: claimed ones, and started ones whose requests were not sent.
+
+Those whose member is outside the endpoint's audience are cancelled instead.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Final
 
 from django.db.models import QuerySet
 
-from live_push.models import Delivery, EndpointHealth
+from live_push.models import Audience, Delivery, DeliveryReason, EndpointHealth
 from live_push.models.clock import DbNow, db_now
 from live_push.models.transactions import in_transaction, lock_free
 
@@ -34,7 +37,7 @@ def undo(deliveries: Collection[ClaimedDelivery], *, using: str) -> int:
     """
     rows = _change_free(deliveries, lambda free: transitions.undo_start(free, DbNow()), using=using)
     if rows:
-        _take_back_probes(deliveries, using=using)
+        take_back_probes(deliveries, using=using)
     return rows
 
 
@@ -51,8 +54,21 @@ def give_back(
     due_at = db_now(using) + after if after else DbNow()
     rows = _change_free(deliveries, lambda free: transitions.give_back(free, due_at), using=using)
     if rows:
-        _take_back_probes(deliveries, using=using)
+        take_back_probes(deliveries, using=using)
     return rows
+
+
+def leave_out_outsiders(deliveries: Collection[ClaimedDelivery], *, using: str) -> list[ClaimedDelivery]:
+    """Cancel those of these claimed deliveries whose member is outside the endpoint's audience; return the others."""
+    judged = [delivery for delivery in deliveries if delivery.endpoint.audience != Audience.ALL]
+    if not judged:
+        return list(deliveries)
+    rows = Delivery.objects.using(using).filter(pk__in=[delivery.pk for delivery in judged]).outside_audience()
+    ids = set(rows.values_list("pk", flat=True))
+    outside = [delivery for delivery in judged if delivery.pk in ids]
+    if _change_free(outside, lambda free: transitions.leave_out(free, DeliveryReason.AUDIENCE, DbNow()), using=using):
+        take_back_probes(outside, using=using)
+    return [delivery for delivery in deliveries if delivery.pk not in ids]
 
 
 def _change_free(
@@ -75,7 +91,7 @@ def _lock_and_change(
     return change(ours.filter(pk__in=free)) if free else 0
 
 
-def _take_back_probes(deliveries: Collection[Delivery | ClaimedDelivery], *, using: str) -> None:
+def take_back_probes(deliveries: Collection[Delivery | ClaimedDelivery], *, using: str) -> None:
     """If a given-back delivery was the probe of its endpoint, allow another probe at once."""
     given_back = {(delivery.endpoint_id, delivery.profile_id) for delivery in deliveries}
     half_open = EndpointHealth.objects.using(using).filter(breaker_state="half_open")

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, connections
 
-from live_push.contract import encoding, reply
+from live_push.contract import reply
 from live_push.models import Attempt, DeliveryReason, EndpointHealth
 from live_push.models.transactions import in_transaction, is_locked
 from live_push.outbox import allowance, transitions, uncertain
@@ -24,7 +24,7 @@ from live_push.rules import breaker, failing, retry
 from live_push.rules.messages import Message
 from live_push.rules.result import ErrorCode
 
-from . import announce, capture, dialect, hours, settlement_rows, sql
+from . import announce, capture, contents, dialect, hours, settlement_rows, sql
 from .health_rows import note_success
 from .outcome import Outcome
 from .verdict import NewAttempt, Verdict, attempt_trigger
@@ -300,24 +300,29 @@ def _succeeded(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> Ite
 
 def _confirmations(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> list[dialect.Statement]:
     confirmed_at = dialect.adapt_moment(now, using=using)
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             verdict.outcome.delivery.endpoint_id,
             verdict.outcome.delivery.profile_id or 0,
             verdict.outcome.delivery.position,
             confirmed_at,
-            _digest(verdict.outcome),
+            contents.confirmed_digest(verdict.outcome.delivery, verdict.outcome.endpoint),
         )
         for verdict in verdicts
     ]
+    columns: Mapping[str, str] = sql.CONFIRMATIONS
+    if any(verdict.outcome.endpoint.only_changes for verdict in verdicts):
+        columns, digests = (
+            sql.CONTENTS,
+            (contents.compared_digest(item.outcome.delivery, item.outcome.endpoint) for item in verdicts),
+        )
+        rows = [(*row, digest) for row, digest in zip(rows, digests, strict=True)]
+    unique = ["endpoint_id", "profile_id"]
     table = sql.tables(using)["confirmation"]
     newer = dialect.upsert(
-        ["endpoint_id", "profile_id"],
-        dict.fromkeys(["sequence", "confirmed_at", "digest"], "{new}"),
-        table=table,
-        using=using,
+        unique, {column: "{new}" for column in columns if column not in unique}, table=table, using=using
     )
-    return dialect.inserts(table, sql.CONFIRMATIONS, rows, name="confirmation", using=using, conflict=newer)
+    return dialect.inserts(table, columns, rows, name="confirmation", using=using, conflict=newer)
 
 
 def _cancel_superseded(verdicts: Sequence[Verdict], now: datetime, *, using: str) -> None:
@@ -331,10 +336,3 @@ def _cancel_superseded(verdicts: Sequence[Verdict], now: datetime, *, using: str
             tried_again.setdefault(endpoint.pk, set()).add(delivery.profile_id)
     for pk, profile_ids in tried_again.items():
         cancel_superseded(profile_ids, endpoints[pk], now, using=using)
-
-
-def _digest(outcome: Outcome) -> str:
-    push = outcome.delivery.push
-    if outcome.endpoint.capture_third_party_id and push.payload is not None:
-        return encoding.snapshot_digest(encoding.load(push.payload), ignore_third_party_id=True)
-    return push.digest

@@ -1,8 +1,8 @@
 """The statements that run for every batch of deliveries, as text. What differs between databases is in ``dialect``.
 
 Read them in the order of a delivery's life: :data:`LOOK`, :data:`DUE`, :data:`LIVE`, :data:`CLAIMED`,
-:data:`LEASED`, :data:`ATTEMPTS`, :data:`CONFIRMATIONS`, :data:`MARKED`, :data:`HOURS`. The statements that change a
-delivery's state stand in ``transitions``.
+:data:`ACCEPTED_CONTENT`, :data:`FORGET_CONTENT`, :data:`LEASED`, :data:`ATTEMPTS`, :data:`CONFIRMATIONS`,
+:data:`MARKED`, :data:`HOURS`. The statements that change a delivery's state stand in ``transitions``.
 
 A name in braces is a table or a piece of SQL, see :func:`fill`; ``%(name)s`` is a parameter.
 """
@@ -21,12 +21,20 @@ from live_push.models import (
     Delivery,
     EndpointHealth,
     EndpointHour,
+    ListedBranding,
     Priority,
     Push,
+    UserProfile,
 )
 
 PRIORITIES: Final = " UNION ALL ".join(f"SELECT {priority.value} AS priority" for priority in Priority)
 """A table of the priorities: if an entry of the index of due deliveries has to match both, the first match is next."""
+
+IS_LISTED: Final = """EXISTS (
+    SELECT 1 FROM {profile} m JOIN {listed} a ON a.client_branding_id = m.client_branding_id
+    WHERE m.id = {member} AND a.endpoint_id = {of}
+)"""
+"""The condition that an endpoint's list has the branding of a member. ``member`` and ``of`` are SQL of their ids."""
 
 LOOK: Final = """
 SELECT e.id, e.version, p.priority
@@ -85,6 +93,26 @@ FROM {claimed} d JOIN {push} p ON p.id = d.push_id
 """
 """The deliveries that a claim took, with what is sent. ``claimed`` is the table, or what the claim returned."""
 
+ACCEPTED_CONTENT: Final = """
+SELECT d.id, {now},
+       (SELECT c.content_digest FROM {confirmation} c
+        WHERE c.endpoint_id = d.endpoint_id AND c.profile_id = d.profile_id AND c.sequence < d.position
+          AND c.uncertain_since IS NULL)
+FROM {delivery} d JOIN {endpoint} e ON e.id = d.endpoint_id
+WHERE {deliveries} AND e.version = %(version)s AND e.is_active
+  AND (SELECT p.{trigger} FROM {push} p WHERE p.id = d.push_id) <> 'resend'
+"""
+"""Of deliveries that a worker claimed from one endpoint and has locked: those that may be left out, with the digest of
+what the client has accepted; it is empty or null if that is not certain. The current time comes with each row.
+
+Neither a resend is left out, nor a delivery whose endpoint was changed after the worker has read it.
+"""
+
+FORGET_CONTENT: Final = """
+UPDATE {confirmation} SET content_digest = '' WHERE endpoint_id = %(endpoint)s AND {profiles} AND content_digest <> ''
+"""
+"""Forget what the clients of some pairs have accepted, because attempts start."""
+
 LEASED: Final = """
 SELECT d.id, d.lease_token FROM {delivery} d WHERE {deliveries} ORDER BY d.id {row_locks}
 """
@@ -116,6 +144,9 @@ CONFIRMATIONS: Final = {
 }
 """The columns of a confirmation that an accepted delivery writes. The mark ``uncertain_since`` stays as it is."""
 
+CONTENTS: Final = {**CONFIRMATIONS, "content_digest": "text"}
+"""The same, for endpoints that get only changes."""
+
 MARKED: Final = """
 SELECT id, endpoint_id, profile_id, uncertain_since FROM {confirmation} WHERE uncertain_since IS NOT NULL AND {profiles}
 """
@@ -130,6 +161,9 @@ HOURS: Final = {
 }
 """The columns of the hourly statistics."""
 
+LEFT_OUT: Final = {**HOURS, "left_out": "integer"}
+"""The same, for deliveries that were left out."""
+
 _TABLES: Final = {
     "attempt": Attempt,
     "confirmation": Confirmation,
@@ -137,6 +171,8 @@ _TABLES: Final = {
     "endpoint": ClientEndpoint,
     "health": EndpointHealth,
     "hour": EndpointHour,
+    "listed": ListedBranding,
+    "profile": UserProfile,
     "push": Push,
 }
 
@@ -146,6 +182,11 @@ def tables(using: str) -> dict[str, str]:
     """Return the quoted names of our tables by their names in the statements."""
     quote = connections[using].ops.quote_name
     return {name: quote(model._meta.db_table) for name, model in _TABLES.items()}
+
+
+def audience_holds(member: str, *, using: str) -> str:
+    """Return the condition that the audience of the endpoint ``e`` holds the member with this id, given as SQL."""
+    return f"(e.audience = 'all' OR {fill(IS_LISTED, using=using, member=member, of='e.id')})"
 
 
 def fill(statement: str, *, using: str, **pieces: str) -> str:

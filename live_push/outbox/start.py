@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 
 from live_push import conf
-from live_push.models import ClientEndpoint
+from live_push.models import Audience, ClientEndpoint
 from live_push.models.transactions import is_locked
 from live_push.rules import local_clock
 
-from . import dialect, sql, transitions
+from . import contents, dialect, sql, transitions
 from .claimed_delivery import ClaimedDelivery
 from .lease_times import attempt_time
 
@@ -41,7 +41,8 @@ def start(deliveries: Sequence[ClaimedDelivery], *, using: str, patient: Collect
     - its lease is lost, or ends before an attempt could end: another worker may have the delivery by then;
     - its run ended while it waited in this worker;
     - another transaction has locked its row;
-    - its endpoint is not active any more, or has another version than ``delivery.endpoint``.
+    - its endpoint is not active any more, or has another version than ``delivery.endpoint``;
+    - its member is outside the endpoint's audience.
 
     ``patient`` are endpoints that get a longer deadline, see :func:`~live_push.outbox.lease_times.attempt_time`.
     """
@@ -76,6 +77,8 @@ def _update(
 ) -> dict[int, _Started]:
     """Start the deliveries. Return the new values of the started ones by id, if the database returns them."""
     try:
+        if deliveries[0].endpoint.only_changes:
+            return _update_and_forget(deliveries, lease, total, using=using)
         return _execute_update(deliveries, lease, total, using=using)
     except DatabaseError as error:
         if not is_locked(error):
@@ -86,6 +89,17 @@ def _update(
     rows: dict[int, _Started] = {}
     for delivery in deliveries:
         rows |= _update([delivery], lease, total, using=using)
+    return rows
+
+
+def _update_and_forget(
+    deliveries: Sequence[ClaimedDelivery], lease: timedelta, total: timedelta, *, using: str
+) -> dict[int, _Started]:
+    """Start the deliveries, and forget what their clients have accepted: they may process these requests."""
+    with transaction.atomic(using=using):
+        rows = _execute_update(deliveries, lease, total, using=using) or _read_started(deliveries, using=using)
+        # Only of those that were started: another transaction may have locked the other confirmations.
+        contents.forget_accepted([delivery for delivery in deliveries if delivery.pk in rows], using=using)
     return rows
 
 
@@ -148,7 +162,12 @@ def _ours(values: dict[str, Any], deliveries: Sequence[ClaimedDelivery], *, usin
 def _is_current(values: dict[str, Any], endpoint: ClientEndpoint, *, using: str) -> str:
     values |= {"endpoint": endpoint.pk, "version": endpoint.version}
     same = "e.id = %(endpoint)s AND e.version = %(version)s AND e.is_active"
-    return f"EXISTS (SELECT 1 FROM {sql.tables(using)['endpoint']} e WHERE {same})"  # noqa: S608  (our own words)
+    current = f"EXISTS (SELECT 1 FROM {sql.tables(using)['endpoint']} e WHERE {same})"  # noqa: S608  (our own words)
+    if endpoint.audience == Audience.ALL:
+        return current
+    # The member may have left, and the list may have changed, since the delivery was recorded.
+    member = f"{_table(using)}.profile_id"
+    return f"{current} AND {sql.fill(sql.IS_LISTED, using=using, member=member, of='%(endpoint)s')}"
 
 
 def _table(using: str) -> str:

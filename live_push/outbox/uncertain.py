@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from live_push.models import Confirmation, Delivery, DeliveryStatus, UserProfile
+from live_push.models import Confirmation, Delivery, DeliveryReason, DeliveryStatus, UserProfile
+from live_push.models.audience import in_audience
 from live_push.models.transactions import in_transaction, lock_free
 
 from . import dialect, resend, sql
@@ -126,14 +127,18 @@ def _heal(endpoint_id: int, profile_ids: Collection[int], *, using: str) -> int:
 def _unhealed(using: str) -> QuerySet[Confirmation]:
     """Return the uncertain pairs that have no delivery recorded after the mark, and none that sends the current state.
 
+    Members outside the endpoint's audience are left out, because nothing is sent of them.
+
     A delivery recorded after the mark counts even if it failed for good. The log shows the failure, and resending again
-    and again to an endpoint that refuses would not help.
+    and again to an endpoint that refuses would not help. One that was left out as unchanged does not count: it was
+    compared before the mark was there.
     """
     own = Delivery.objects.filter(endpoint=OuterRef("endpoint"), profile=OuterRef("profile"))
-    later = own.filter(created_at__gt=OuterRef("uncertain_since"))
+    later = own.filter(created_at__gt=OuterRef("uncertain_since")).exclude(reason=DeliveryReason.UNCHANGED)
     live = own.filter(
         status__in=[DeliveryStatus.PENDING, DeliveryStatus.SENDING],
         position__gte=OuterRef("profile__changed_sequence"),
     )
     uncertain = Confirmation.objects.using(using).filter(uncertain_since__isnull=False, endpoint__is_active=True)
+    uncertain = uncertain.filter(in_audience("endpoint", "profile"))
     return uncertain.filter(~Exists(later), ~Exists(live)).order_by("uncertain_since", "pk")

@@ -132,6 +132,10 @@ TEMPLATES: Final[Mapping[str, str]] = {
     "withheld_type": _("Withheld fields must be a list of keys; found %(type)s."),
     "withheld_json": _("Withheld fields are a JSON list of the body's top-level keys."),
     "withheld_needed": _("%(key)s can't be withheld: a client needs %(needed)s to use a push."),
+    "ignored_json": _("Ignored keys are a JSON list of the body's top-level keys."),
+    "ignored_unknown": _(
+        "%(key)s is not a top-level key of the body, so it can't be ignored. The nearest is %(nearest)s."
+    ),
     "withheld_unknown": _("%(key)s is not a top-level key of the body, so it can't be withheld."),
     "retry_policy_unknown": _(
         "There is no retry policy %(name)s; known are %(known)s. LIVE_PUSH['RETRY_POLICIES'] adds more."
@@ -289,6 +293,9 @@ TEMPLATES: Final[Mapping[str, str]] = {
     "history_secret_generated": _("Generated a signing secret."),
     "history_secret_rotated": _("Rotated the signing secret."),
     "history_secret_removed": _("Removed the signing secret."),
+    "history_audience_all": _("Audience: all members."),
+    "history_audience_listed": _("Audience: only members with these brandings: %(names)s."),
+    "history_audience_empty": _("Audience: no member."),
     "history_resent_one": _("Resent the current state of %(count)s member."),
     "history_resent_many": _("Resent the current state of %(count)s members."),
     "history_resent_to": _("Resent the current state to %(names)s."),

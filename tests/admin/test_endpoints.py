@@ -249,6 +249,33 @@ class TestRules:
         assert change(boss, endpoint, withheld_fields=["dateOfBirth", "gender"]).status_code == 302
         assert sorted(fresh(endpoint).withheld_fields) == ["dateOfBirth", "gender"]
 
+    def test_only_changes_and_its_ignored_keys_are_ticked(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        assert fresh(endpoint).ignored_keys == ["dateLastUpdated"]
+        ticked = {"only_changes": "on", "ignored_keys": ["dateLastLogin", "dateLastUpdated"]}
+        assert change(boss, endpoint, **ticked).status_code == 302
+        assert fresh(endpoint).only_changes
+        assert sorted(fresh(endpoint).ignored_keys) == ["dateLastLogin", "dateLastUpdated"]
+
+    def test_an_unknown_ignored_key_is_refused_with_the_nearest_and_nothing_changes(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory()
+        found = complaints(change(boss, endpoint, only_changes="on", ignored_keys=["dateLastLogon"]))
+        sentence = "'dateLastLogon' is not a top-level key of the body, so it can't be ignored. "
+        assert found == {"ignored_keys": [f"{sentence}The nearest is 'dateLastLogin'."]}
+        assert not fresh(endpoint).only_changes
+
+    def test_the_page_counts_what_held_nothing_new(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(only_changes=True)
+        profile = UserProfileFactory()
+        deliver()
+        for _ in range(3):
+            profile.save()
+        deliver()
+        facts = dict(boss.get(url("clientendpoint_change", endpoint.pk)).context["facts"])
+        assert facts["Held nothing new, in 24 hours"] == "3"
+        other = boss.get(url("clientendpoint_change", ClientEndpointFactory().pk))
+        assert "Held nothing new" not in other.content.decode()
+
     def test_beside_each_key_that_may_be_withheld_stands_what_a_test_push_would_send(self, boss: Client) -> None:
         page = boss.get(url("clientendpoint_add")).content.decode()
         told = re.findall(r'name="withheld_fields".*?>\s*(\w+) <span class="lp-quiet">(.*?)</span>', page, re.DOTALL)

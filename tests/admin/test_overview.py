@@ -125,6 +125,17 @@ class TestOverview:
         (row,) = self.context(boss)["rows"]
         assert (row["p50"], row["p99"]) == ("≤ 20 ms", "≤ 1000 ms")
 
+    def test_updates_that_held_nothing_new_are_no_attempts(self, boss: Client) -> None:
+        ClientEndpointFactory(only_changes=True)
+        profile = UserProfileFactory()
+        deliver()
+        for _ in range(3):
+            profile.save()
+        deliver()
+        (row,) = self.context(boss)["rows"]
+        assert (row["left_out"], row["percent"], row["p50"]) == (3, 100.0, "≤ 10 ms")
+        assert "3 updates held nothing new" in boss.get(url("overview")).content.decode()
+
     def test_causes_are_counted_and_explained(self, boss: Client) -> None:
         ClientEndpointFactory()
         UserProfileFactory.create_batch(3)

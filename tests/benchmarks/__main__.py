@@ -31,6 +31,7 @@ MEASUREMENTS = {
     "resend": ("sqlite", "postgresql"),
     "status": ("postgresql",),
     "quiet": ALL,
+    "logins": ALL,
 }
 """On which databases each is measured; a module's name below this package."""
 

@@ -102,3 +102,11 @@ if connection.vendor == "postgresql":
         assert measured("growth", tmp_path) == {
             f"{what}, 5,000 deliveries / 2,000{more}": goal for what in expected for more, goal in goals.items()
         }
+
+
+def test_logins(tmp_path: Path) -> None:
+    of = "40 saves, 70% of them logins"
+    assert measured("logins", tmp_path) == {
+        f"updates left out, {of}": "",
+        f"CPU of the worker, {of}: only changes / all updates": "",
+    }

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from live_push.contract.encoding import dump, encode, encode_stored, load, snapshot_digest
-from live_push.contract.options import PayloadOptions, check_withheld
+from live_push.contract.encoding import content_digest, dump, encode, encode_stored, load, snapshot_digest
+from live_push.contract.fields import BODY
+from live_push.contract.options import PayloadOptions, check_ignored, check_withheld, ignored_by_default
 from live_push.contract.payload import ProfilePayload
 from live_push.contract.tier_info import tier_event
 from live_push.exceptions import PayloadError
@@ -79,6 +80,48 @@ def test_withheld_fields_are_null_and_the_rest_stays() -> None:
     expected = {"emailAddress": None, "isActive": None, "fanLevelName": None, "dateMobileVerified": None}
     assert body == {**FULL, **expected}
     assert list(body) == list(FULL)
+
+
+def compared(snapshot: dict[str, Any], *ignored: str, version: int = 1, **options: Any) -> str:
+    return content_digest(snapshot, PayloadOptions(**options), ignored_keys=ignored, version=version)
+
+
+def test_two_bodies_are_compared_without_what_is_ignored_and_what_changes_every_day() -> None:
+    tier_info = {**FULL["tierInfo"], "daysUntilExpirationDate": 1}
+    reordered = dict(reversed({**FULL, "dateLastLogin": 1, "tierInfo": tier_info}.items()))
+    assert compared(reordered, "dateLastLogin") == compared(FULL, "dateLastLogin")
+    assert compared(reordered) != compared(FULL)
+
+
+@pytest.mark.parametrize(
+    "options", [{"withheld_fields": ("city",)}, {"timeframe_score_alias": True}, {"mobile_verified_as_date": True}]
+)
+def test_bodies_that_differ_by_an_option_differ(options: dict[str, Any]) -> None:
+    assert compared(FULL, **options) != compared(FULL)
+
+
+def test_bodies_that_were_compared_under_another_version_differ() -> None:
+    assert compared(FULL, version=1) != compared(FULL, version=2)
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        pytest.param("dateLastLogon", "dateLastLogin", id="misspelt"),
+        pytest.param("date_last_updated", "dateLastUpdated", id="the attribute"),
+        pytest.param("tierinfo", "tierInfo", id="lower case"),
+    ],
+)
+def test_an_unknown_key_that_is_to_be_ignored_is_refused_with_the_nearest(key: str, nearest: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        check_ignored(["city", key])
+    sentence = f"'{key}' is not a top-level key of the body, so it can't be ignored. The nearest is '{nearest}'."
+    assert str(caught.value) == sentence
+
+
+def test_every_key_may_be_ignored_and_the_time_of_the_update_is_by_default() -> None:
+    check_ignored([field.key for field in BODY])
+    assert ignored_by_default() == ["dateLastUpdated"]
 
 
 def test_options_leave_the_snapshot_as_it_was() -> None:

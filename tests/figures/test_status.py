@@ -147,6 +147,7 @@ def test_the_json_tells_all_there_is() -> None:
         "pending": 2,
         "sending": 0,
         "failed_24h": 0,
+        "left_out_24h": 0,
         "worker_seen": True,
         "convergence_age_seconds": 0,
         "workers": [
@@ -172,6 +173,7 @@ def test_the_json_tells_all_there_is() -> None:
                 "due": 2,
                 "oldest_due_at": "2026-03-01T11:56:00Z",
                 "failed_24h": 0,
+                "left_out_24h": 0,
                 "confirmed": 1,
                 "behind": 1,
                 "behind_since": "2026-03-01T11:56:00Z",
@@ -191,6 +193,21 @@ def test_failures_of_the_last_day_are_counted() -> None:
             deliver(support.status(413))
     with stopped(START):
         assert (figures()["failed_24h"], figures()["endpoints"][0]["failed_24h"]) == (2, 2)
+
+
+def test_updates_of_the_last_day_that_held_nothing_new_are_counted() -> None:
+    ClientEndpointFactory(only_changes=True)
+    with stopped(START - timedelta(hours=40)):
+        profile = UserProfileFactory()
+        deliver()
+    for hours in (30, 23, 1):
+        with stopped(START - timedelta(hours=hours)):
+            profile.save()
+            deliver()
+    with stopped(START):
+        assert (figures()["left_out_24h"], figures()["endpoints"][0]["left_out_24h"]) == (2, 2)
+        out, _err = support.command("live_push_status")
+    assert "Not sent in the last 24 hours, because they held nothing new: 2." in out
 
 
 def test_what_a_worker_has_is_being_sent() -> None:

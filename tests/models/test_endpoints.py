@@ -64,6 +64,9 @@ REFUSED = [
     ("headers that are a list", {"extra_headers": ["x"]}, "extra_headers", "object", False),
     ("a withheld key that must be sent", {"withheld_fields": ["id"]}, "withheld_fields", "", False),
     ("an unknown withheld key", {"withheld_fields": ["email"]}, "withheld_fields", "email", False),
+    ("an unknown ignored key", {"ignored_keys": ["email"]}, "ignored_keys", "The nearest is", False),
+    ("ignored keys as a text", {"ignored_keys": "city"}, "ignored_keys", "a JSON list", False),
+    ("no ignored keys", {"ignored_keys": None}, "ignored_keys", "", False),
     ("withheld fields that are a text", {"withheld_fields": "emailAddress"}, "withheld_fields", "list", False),
 ]
 

@@ -29,6 +29,7 @@ from .wire import ANSWERS, Flight, Wire
 
 OPERATOR, HOST, WORKERS = "default", "host", ("first", "second")
 MOST_PROFILES = 4
+LOGINS_IGNORED = ["dateLastUpdated", "dateLastLogin"]
 MOST_TURNS = 200
 """In which a worker does all that can be done before time goes on, with much to spare."""
 
@@ -36,10 +37,16 @@ some = st.integers(0, 11)
 """Picks one of however many there are."""
 statement = st.integers(1, 30)
 worker = st.sampled_from(WORKERS)
+brandings = st.sampled_from(["north", "south", None])
+audiences = st.sampled_from([None, None, ["north"], ["north", "south"], []])
 answers = st.sampled_from(["ok", "ok", "ok", *ANSWERS])
+contents = st.sampled_from(
+    [{"only_changes": True}, {"only_changes": True}, {"only_changes": False}, {"mobile_verified_as_date": True}]
+)
 interruptions = st.sampled_from(
     [
-        *("turn", "keep house", "save", "disable", "enable", "redeliver", "delete", "resend", "withdraw", "prune"),
+        *("turn", "keep house", "save", "log in", "disable", "enable", "redeliver", "delete", "resend", "withdraw"),
+        *("prune", "get only changes", "move out", "move in", "narrow", "widen"),
         *("hold an answer for 3 s", "hold an answer for 20 s"),
     ]
 )
@@ -72,9 +79,19 @@ class Outbox(RuleBasedStateMachine):
         captures=st.booleans(),
         rate=st.sampled_from([None, None, 2.0]),
         members=st.integers(1, 3),
+        heard=st.lists(audiences, min_size=2, max_size=2),
+        only_changes=st.lists(st.booleans(), min_size=2, max_size=2),
     )
     def open_for_business(
-        self, orderings: list[str], policies: list[str], cap: int, captures: bool, rate: float | None, members: int
+        self,
+        orderings: list[str],
+        policies: list[str],
+        cap: int,
+        captures: bool,
+        rate: float | None,
+        members: int,
+        heard: list[list[str] | None],
+        only_changes: list[bool],
     ) -> None:
         for number, (ordering, policy) in enumerate(zip(orderings, policies, strict=False)):
             endpoint = ClientEndpointFactory(
@@ -83,16 +100,25 @@ class Outbox(RuleBasedStateMachine):
                 max_in_flight=cap,
                 capture_third_party_id=captures and number == 0,
                 rate_limit_per_second=rate,
+                only_changes=only_changes[number],
+                ignored_keys=LOGINS_IGNORED,
             )
+            endpoint.set_audience(heard[number])
             self.caps[endpoint.pk] = cap
-        UserProfileFactory.create_batch(members, city=self._city())
+        UserProfileFactory.create_batch(members, city=self._city(), client_branding_id="north")
 
     # The host project saves
 
     @precondition(lambda self: self.is_host_free and len(self.members) < MOST_PROFILES)
-    @rule()
-    def create(self) -> None:
-        self._host(lambda: UserProfileFactory(city=self._city()))
+    @rule(branding=brandings)
+    def create(self, branding: str | None) -> None:
+        self._host(lambda: UserProfileFactory(city=self._city(), client_branding_id=branding))
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some, branding=brandings)
+    def move(self, one: int, branding: str | None) -> None:
+        """A member leaves some audiences and enters others."""
+        self._host(lambda: self._save(one, branding))
 
     @precondition(lambda self: self.is_host_free and self.members)
     @rule(one=some, times=st.integers(1, 2))
@@ -100,6 +126,16 @@ class Outbox(RuleBasedStateMachine):
         with transaction.atomic(using=HOST):
             for _ in range(times):
                 self._save(one)
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some)
+    def log_in(self, one: int) -> None:
+        self._host(lambda: self._log_in(one))
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some, city=st.sampled_from(["here", "there"]))
+    def go_where_the_member_may_have_been(self, one: int, city: str) -> None:
+        self._host(lambda: self._save(one, city=city))
 
     @precondition(lambda self: self.is_host_free and self.members)
     @rule(one=some, other=some, before=st.booleans(), after=st.booleans())
@@ -119,6 +155,12 @@ class Outbox(RuleBasedStateMachine):
         with suppress(_RollBack), transaction.atomic(using=HOST):
             self._save(one)
             raise _RollBack
+
+    @precondition(lambda self: self.is_host_free)
+    @rule(branding=brandings)
+    def move_all(self, branding: str | None) -> None:
+        members = UserProfile.objects.using(HOST).order_by("pk")
+        self._host(lambda: members.update(city=self._city(), client_branding_id=branding))
 
     @precondition(lambda self: self.is_host_free)
     @rule()
@@ -188,7 +230,15 @@ class Outbox(RuleBasedStateMachine):
             "turn": lambda: self._guarded(other, self.workers[other].turn),
             "keep house": lambda: self._guarded(other, self.workers[other].do_housekeeping),
             "save": lambda: self._host(lambda: self._save(one)),
+            "log in": lambda: self._host(lambda: self._log_in(one)),
+            "get only changes": lambda: self._guarded(
+                OPERATOR, lambda: ClientEndpoint.objects.update(only_changes=bool(one % 2))
+            ),
             "delete": lambda: self._host(lambda: self._member(one).delete()),
+            "move out": lambda: self._host(lambda: self._save(one, None)),
+            "move in": lambda: self._host(lambda: self._save(one, "north")),
+            "narrow": lambda: self._change_audience(one, ["south"]),
+            "widen": lambda: self._change_audience(one, None),
             "disable": lambda: self._switch(one, False),
             "enable": lambda: self._switch(one, True),
             "redeliver": self._redeliver,
@@ -198,8 +248,10 @@ class Outbox(RuleBasedStateMachine):
             "hold an answer for 3 s": lambda: self._pass_time(3, processed=False),
             "hold an answer for 20 s": lambda: self._pass_time(20, processed=True),
         }
+        self.wire.is_disturbed = True
         with at_statement(alias, number, actions[what]):
             self._guarded(alias, self.workers[alias].turn)
+        self.wire.is_disturbed = False
 
     @rule(alias=worker)
     def turn_with_slow_connections(self, alias: str) -> None:
@@ -221,7 +273,9 @@ class Outbox(RuleBasedStateMachine):
         (other,) = (worker for worker in self.workers.values() if worker.alias != alias)
         self._host(lambda: self._save(one))
         self.turn_with_slow_connections(alias)
-        for flight in [flight for flight in self.workers[alias].flights if flight in self.wire.unwritten]:
+        for flight in self.workers[alias].flights[:]:
+            if flight not in self.wire.unwritten or flight.pair[1] not in self.members:
+                continue
             self._pass_time(20, processed=True)
             self._guarded(other.alias, other.do_housekeeping)
             self._host(lambda flight=flight: self._save(self.members.index(flight.pair[1])))
@@ -304,6 +358,15 @@ class Outbox(RuleBasedStateMachine):
         chosen = ClientEndpoint.objects.filter(pk=_one_of(sorted(self.caps), one))
         # On MariaDB whoever records deliveries holds the endpoints' rows until the commit.
         self._guarded(OPERATOR, lambda: chosen.update(ordering=ordering))
+
+    @rule(one=some, change=contents)
+    def change_what_counts_as_a_change(self, one: int, change: dict[str, Any]) -> None:
+        chosen = ClientEndpoint.objects.filter(pk=_one_of(sorted(self.caps), one))
+        self._guarded(OPERATOR, lambda: chosen.update(**change))
+
+    @rule(one=some, brandings=audiences)
+    def change_the_audience(self, one: int, brandings: list[str] | None) -> None:
+        self._change_audience(one, brandings)
 
     # The promise
 
@@ -401,9 +464,16 @@ class Outbox(RuleBasedStateMachine):
     def _member(self, number: int) -> UserProfile:
         return UserProfile.objects.using(HOST).get(pk=_one_of(self.members, number))
 
-    def _save(self, number: int) -> None:
+    def _save(self, number: int, branding: str | None = "the same", *, city: str = "") -> None:
         member = self._member(number)
-        member.city = self._city()
+        member.city = city or self._city()
+        if branding != "the same":
+            member.client_branding_id = branding
+        member.save()
+
+    def _log_in(self, number: int) -> None:
+        member = self._member(number)
+        member.date_last_login = db_now(HOST)
         member.save()
 
     def _host(self, action: Callable[[], Any]) -> None:
@@ -448,6 +518,17 @@ class Outbox(RuleBasedStateMachine):
         for endpoint in ClientEndpoint.objects.filter(is_active=False):
             ClientEndpoint.objects.filter(pk=endpoint.pk).update(is_active=True)
 
+    def _change_audience(self, number: int, brandings: list[str] | None) -> None:
+        endpoint = ClientEndpoint.objects.get(pk=_one_of(sorted(self.caps), number))
+        self._guarded(OPERATOR, lambda: self._note_entered(endpoint, brandings))
+
+    def _note_entered(self, endpoint: ClientEndpoint, brandings: list[str] | None) -> None:
+        held = UserProfile.objects.in_audience_of(endpoint.pk)
+        before = set(held.values_list("pk", flat=True))
+        endpoint.set_audience(brandings)
+        for pk, state in held.exclude(pk__in=before).values_list("pk", "changed_sequence"):
+            self.wire.left_out[endpoint.pk, pk] = state
+
     def _redeliver(self) -> None:
         ids = list(Delivery.objects.values_list("pk", flat=True))
         self._guarded(OPERATOR, lambda: reopen.redeliver(ids, using=OPERATOR))
@@ -465,7 +546,7 @@ class Outbox(RuleBasedStateMachine):
     def _note_withdrawn(self, row: Delivery) -> None:
         state = UserProfile.objects.values_list("changed_sequence", flat=True).get(pk=row.profile_id)
         if withdraw.cancel([row.pk], using=OPERATOR):
-            self.wire.withdrawn[row.endpoint_id, row.profile_id or 0] = state
+            self.wire.left_out[row.endpoint_id, row.profile_id or 0] = state
 
     def _prune(self, *, bodies: bool) -> None:
         """All that is over, but for failures: they are how operators see what is missing."""

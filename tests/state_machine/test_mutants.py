@@ -11,7 +11,7 @@ import pytest
 
 from live_push.delivery import send
 from live_push.models import Delivery
-from live_push.outbox import claim, settle, start, uncertain
+from live_push.outbox import claim, contents, settle, start, uncertain
 from live_push.outbox.claimed_delivery import ClaimedDelivery
 from live_push.outbox.outcome import Outcome
 from live_push.rules import ordering as line
@@ -68,6 +68,14 @@ def heal_with_what_was_under_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         uncertain, "clear", lambda rows, accepted, *, using: real(rows, dict.fromkeys(accepted, always), using=using)
     )
+
+
+def remember_what_was_accepted_during_the_next_attempt(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(contents, "forget_accepted", lambda *args, **more: None)
+
+
+def compare_the_member_only(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(contents, "compared_digest", lambda delivery, endpoint: str(delivery.profile_id))
 
 
 def a_worker_wakes_up_after_its_leases(stage: Stage) -> None:
@@ -176,6 +184,34 @@ def an_older_state_is_written_late_while_a_newer_is_under_way(stage: Stage) -> N
     assert stage.wire.accepted[endpoint.pk, profile.pk][-1].city == "newer"
 
 
+def a_member_comes_back_after_a_timeout(stage: Stage) -> None:
+    endpoint = ClientEndpointFactory(only_changes=True)
+    profile = UserProfileFactory(city="here")
+    stage.run()
+    profile.city = "there"
+    profile.save()
+    stage.first.turn()
+    stage.time_passes(16)
+    # The client processes the request, and its answer gets lost.
+    stage.wire.time_out(processed=True)
+    stage.answer(stage.first)
+    profile.city = "here"
+    profile.save()
+    stage.come_to_rest()
+    assert stage.wire.accepted[endpoint.pk, profile.pk][-1].city == "here"
+    promises.nothing_is_missing(stage.wire)
+
+
+def a_member_moves(stage: Stage) -> None:
+    endpoint = ClientEndpointFactory(only_changes=True)
+    profile = UserProfileFactory(city="here")
+    stage.run()
+    profile.city = "there"
+    profile.save()
+    stage.come_to_rest()
+    assert [entry.city for entry in stage.wire.accepted[endpoint.pk, profile.pk]] == ["here", "there"]
+
+
 MUTANTS: dict[str, tuple[Patch, Story]] = {
     "starts what another has": (start_what_another_has, a_worker_wakes_up_after_its_leases),
     "sends what is older than what was accepted": (
@@ -189,6 +225,11 @@ MUTANTS: dict[str, tuple[Patch, Story]] = {
         heal_with_what_was_under_way,
         an_older_state_is_written_late_while_a_newer_is_under_way,
     ),
+    "leaves out what equals a state before the last attempt": (
+        remember_what_was_accepted_during_the_next_attempt,
+        a_member_comes_back_after_a_timeout,
+    ),
+    "leaves out what has changed": (compare_the_member_only, a_member_moves),
 }
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from live_push import conf
 from live_push.delivery import send
@@ -82,12 +83,17 @@ class Accepted:
     """What a client said yes to."""
 
     sequence: int
-    city: str
+    body: dict[str, Any] = field(repr=False)
     event_id: object
     attempt: tuple[int, int]
     """Its delivery's primary key, and which attempt of it."""
     is_late: bool
     """Whether the request was written after its deadline."""
+
+    @property
+    def city(self) -> str:
+        """What the tests change."""
+        return str(self.body["city"])
 
 
 @dataclass
@@ -99,10 +105,12 @@ class Wire:
     starts: dict[tuple[int, datetime], list[datetime]] = field(default_factory=dict)
     known: set[tuple[int, int]] = field(default_factory=set)
     """Attempts whose acceptance was written down here, pruned or not."""
-    withdrawn: dict[Pair, int] = field(default_factory=dict)
-    """What an operator cancelled: the state of that moment."""
+    left_out: dict[Pair, int] = field(default_factory=dict)
+    """What an operator cancelled, or did not send to a wider audience: the state of that moment."""
     orphaned: set[Pair] = field(default_factory=set)
     """Where a request was written too late and its worker died before it could tell."""
+    is_disturbed: bool = False
+    """Whether something happens between two statements of a worker's turn."""
     is_slow: bool = False
     """Whether connections take their time, so that requests are not written at once."""
 
@@ -166,7 +174,7 @@ class Wire:
 
     def _accept(self, flight: Flight) -> None:
         assert flight.prepared.request is not None
-        city = json.loads(flight.prepared.request.body)["city"]
+        body = json.loads(flight.prepared.request.body)
         delivery = flight.prepared.delivery
-        entry = Accepted(flight.sequence, city, delivery.push.event_id, flight.attempt_key, flight.is_late)
+        entry = Accepted(flight.sequence, body, delivery.push.event_id, flight.attempt_key, flight.is_late)
         self.accepted.setdefault(flight.pair, []).append(entry)

@@ -18,7 +18,7 @@ from live_push.admin.shared.history import history_in_words
 from live_push.admin.shared.request_shown import indented, outlined
 from live_push.contract import encoding, headers
 from live_push.exceptions import PayloadError, SecretUnreadable
-from live_push.models import Attempt, AuthMethod, Delivery, DeliveryStatus, EndpointState
+from live_push.models import Attempt, AuthMethod, Delivery, DeliveryReason, DeliveryStatus, EndpointState
 from live_push.models.endpoint_state import state_of
 from live_push.rules.endpoint_url import MASK
 from live_push.rules.redaction import CUT
@@ -157,6 +157,8 @@ def what_happens_next(delivery: Delivery, now: datetime) -> Any:
             return _("A worker is sending it. The answer will appear here.")
         case DeliveryStatus.SUCCEEDED:
             return _("Nothing: the endpoint has accepted it.")
+    if delivery.reason == DeliveryReason.UNCHANGED:
+        return _("Nothing: the endpoint has this state, apart from its ignored keys. Resend to send it all the same.")
     return _(
         "Nothing happens automatically. Redeliver to send the same event again, or resend the member's current state."
     )

@@ -16,9 +16,10 @@ from live_push import conf
 from live_push.admin.shared.formatting import schedule
 from live_push.contract import headers, payload
 from live_push.contract.fields import BODY, BODY_KEYS
+from live_push.contract.options import ignored_by_default
 from live_push.delivery import test_push
 from live_push.exceptions import EndpointUrlError, SecretUnreadable
-from live_push.models import AuthMethod, ClientEndpoint
+from live_push.models import AuthMethod, ClientEndpoint, validators
 from live_push.rules import endpoint_url, retry
 from live_push.rules.masking import Masked
 from live_push.rules.translation import translated
@@ -47,6 +48,13 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+class IgnoredKeysField(forms.MultipleChoiceField):
+    """Keys of the body. An unknown one is refused with the nearest known one."""
+
+    def validate(self, value: list[str]) -> None:
+        validators.ignored_keys(value)
+
+
 class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
     """All fields except the credentials, for users who may change an endpoint but not its credentials."""
 
@@ -66,12 +74,25 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
         ),
     )
 
+    ignored_keys = IgnoredKeysField(
+        label=_("Ignored keys"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        choices=[(field.key, field.key) for field in BODY],
+        initial=ignored_by_default,
+        help_text=_(
+            "With “only changes”: a change of these keys alone is not sent. Every update moves dateLastUpdated, so "
+            "without it nothing is left out. Add dateLastLogin if the client does not need each login."
+        ),
+    )
+
     class Meta:
         model = ClientEndpoint
         fields = [
             "name",
             "url",
             "is_active",
+            "audience",
             "contact_email",
             "extra_headers",
             "capture_third_party_id",
@@ -83,9 +104,19 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
             "null_levels_as_objects",
             "mobile_verified_as_date",
             "withheld_fields",
+            "only_changes",
+            "ignored_keys",
         ]
         help_texts = {
+            "only_changes": _(
+                "Do not send an update whose body equals, apart from the ignored keys, the last one that the client "
+                "accepted. The log shows it as cancelled. Resends are always sent."
+            ),
             "name": _("The name on pages, in commands and in notices."),
+            "audience": _(
+                "Which members are sent to this endpoint. You choose the brandings on the next page; "
+                "until then, nobody is sent."
+            ),
             "ordering": _("What happens to an older update of a member when there is a newer one."),
             "max_in_flight": _("To this endpoint, over all workers."),
             "rate_limit_per_second": _(

@@ -88,6 +88,7 @@ def endpoint_rows(
             "badge": formatting.endpoint_badge(endpoint, endpoint.health, now),
             "percent": (share := shares.get(endpoint.pk, Share())).percent,
             "share": formatting.share(share),
+            "left_out": share.left_out,
             "p50_ms": (p50 := percentile(durations.get(endpoint.pk, {}), 0.5)),
             "p50": at_most(p50),
             "p99_ms": (p99 := percentile(durations.get(endpoint.pk, {}), 0.99)),

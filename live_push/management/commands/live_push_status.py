@@ -68,6 +68,7 @@ def _as_json(current: Status) -> str:
         "pending": sum(endpoint.pending for endpoint in current.endpoints),
         "sending": sum(endpoint.sending for endpoint in current.endpoints),
         "failed_24h": sum(endpoint.failed_24h for endpoint in current.endpoints),
+        "left_out_24h": sum(endpoint.left_out_24h for endpoint in current.endpoints),
         "worker_seen": current.worker_seen,
         "convergence_age_seconds": None if (age := current.convergence_age) is None else age.total_seconds(),
         "workers": [asdict(worker) for worker in current.workers],
@@ -90,6 +91,8 @@ def _as_text(current: Status) -> Iterator[str]:
     oldest = f", the oldest for {_age(current.oldest_due_at, current.at)}" if current.oldest_due_at else ""
     yield f"Backlog: {pending:,} pending, {sending:,} being sent; {current.due:,} could be sent now{oldest}."
     yield f"Failed in the last 24 hours: {sum(endpoint.failed_24h for endpoint in current.endpoints):,}."
+    if left_out := sum(endpoint.left_out_24h for endpoint in current.endpoints):
+        yield f"Not sent in the last 24 hours, because they held nothing new: {left_out:,}."
     for worker in current.workers:
         yield f"Worker {worker.name} ({worker.engine}): seen {_age(worker.seen_at, current.at)} ago."
     if not current.workers:
