@@ -19,7 +19,8 @@ from .claim import cancel
 
 CANCELLED_AT_ONCE: Final = 500
 
-BATCHES_PER_SEARCH: Final = 20
+MOST_SEARCH_SECONDS: Final = 0.25
+"""After this time a search ends with its batch, and the next housekeeping goes on: the worker's thread must send."""
 
 SEARCHED_EVERY: Final = timedelta(minutes=1)
 """The time between two searches among the waiting deliveries of an endpoint."""
@@ -52,16 +53,18 @@ def _end(health: EndpointHealth, now: datetime, *, using: str) -> int:
     # Only pending deliveries have a next attempt. By it, an index finds them in a long log.
     pending = Delivery.objects.using(using).filter(endpoint=health.pk, next_attempt_at__isnull=False)
     outside = pending.outside_audience().values_list("pk", flat=True)
-    ended = batch = 0
-    for _ in range(BATCHES_PER_SEARCH):
+    ended = 0
+    took = 0.0
+    is_over = False
+    while not is_over and took < MOST_SEARCH_SECONDS:
         ids = list(outside[:CANCELLED_AT_ONCE])
         batch = in_transaction(partial(_cancel, ids, now, using=using), using=using) if ids else 0
         ended += batch
-        if batch < CANCELLED_AT_ONCE:
-            break
-    took = timedelta(seconds=time.monotonic() - began)
-    is_over = batch < CANCELLED_AT_ONCE
-    _mark(health, now + max(SEARCHED_EVERY, SEARCH_PAUSE_TIMES * took) if is_over else now, using=using)
+        # Fewer are left, or another transaction has locked some, which a later search finds.
+        is_over = batch < CANCELLED_AT_ONCE
+        took = time.monotonic() - began
+    pause = max(SEARCHED_EVERY, SEARCH_PAUSE_TIMES * timedelta(seconds=took))
+    _mark(health, now + pause if is_over else now, using=using)
     return ended
 
 

@@ -412,13 +412,13 @@ class TestHousekeeping:
         self, endpoint: ClientEndpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(outside, "CANCELLED_AT_ONCE", 2)
-        monkeypatch.setattr(outside, "BATCHES_PER_SEARCH", 2)
+        monkeypatch.setattr(outside, "MOST_SEARCH_SECONDS", 1e-9)
         endpoint.set_audience([])
         left = []
-        for _ in range(4):
+        for _ in range(6):
             self.keep_house()
             left.append(Delivery.objects.filter(status="pending").count())
-        assert left == [5, 1, 0, 0]
+        assert left == [7, 5, 3, 1, 0, 0]
 
     def test_without_listed_audiences_there_is_nothing_to_look_for(self, endpoint: ClientEndpoint) -> None:
         endpoint.set_audience(None)

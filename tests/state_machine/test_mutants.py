@@ -10,8 +10,8 @@ from unittest import mock
 import pytest
 
 from live_push.delivery import send
-from live_push.models import Delivery
-from live_push.outbox import claim, contents, settle, start, uncertain
+from live_push.models import Audience, ClientEndpoint, Delivery, audience
+from live_push.outbox import claim, contents, give_back, settle, start, uncertain, withdraw
 from live_push.outbox.claimed_delivery import ClaimedDelivery
 from live_push.outbox.outcome import Outcome
 from live_push.rules import ordering as line
@@ -76,6 +76,32 @@ def remember_what_was_accepted_during_the_next_attempt(patch: pytest.MonkeyPatch
 
 def compare_the_member_only(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(contents, "compared_digest", lambda delivery, endpoint: str(delivery.profile_id))
+
+
+def start_without_a_look_at_the_audience(patch: pytest.MonkeyPatch) -> None:
+    real = start._is_current
+
+    def mutant(values: dict[str, Any], endpoint: ClientEndpoint, *, using: str) -> str:
+        with mock.patch.object(endpoint, "audience", Audience.ALL):
+            return real(values, endpoint, using=using)
+
+    patch.setattr(start, "_is_current", mutant)
+
+
+def forget_that_an_audience_is_wider(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(audience, "note_change", lambda *args, **more: None)
+
+
+def count_what_was_cancelled_outside_as_recorded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(give_back, "leave_out_outsiders", lambda deliveries, *, using: withdraw_all(deliveries, using))
+
+
+def withdraw_all(deliveries: Sequence[ClaimedDelivery], using: str) -> list[ClaimedDelivery]:
+    """Cancel them as if an operator had."""
+    ids = [delivery.pk for delivery in deliveries]
+    give_back.give_back(deliveries, using=using)
+    withdraw.cancel(ids, using=using)
+    return []
 
 
 def a_worker_wakes_up_after_its_leases(stage: Stage) -> None:
@@ -212,6 +238,36 @@ def a_member_moves(stage: Stage) -> None:
     assert [entry.city for entry in stage.wire.accepted[endpoint.pk, profile.pk]] == ["here", "there"]
 
 
+def a_member_leaves_an_audience(stage: Stage) -> None:
+    ClientEndpointFactory().set_audience(["north"])
+    profile = UserProfileFactory(client_branding_id="north")
+    profile.client_branding_id = "south"
+    profile.save()
+    # Beginning to send what is outside is what the played worker itself complains of.
+    stage.first.turn()
+
+
+def a_member_is_changed_while_an_audience_is_widened(stage: Stage) -> None:
+    """The change does not see the new list: it stands for a transaction that is committed after the widening."""
+    endpoint = ClientEndpointFactory()
+    endpoint.set_audience(["north"])
+    profile = UserProfileFactory(client_branding_id="south")
+    endpoint.set_audience(["north", "south"])
+    stage.come_to_rest()
+    assert len(stage.wire.accepted.get((endpoint.pk, profile.pk), [])) == 1
+
+
+def an_audience_is_narrow_for_a_moment(stage: Stage) -> None:
+    endpoint = ClientEndpointFactory()
+    endpoint.set_audience(["north"])
+    profile = UserProfileFactory(client_branding_id="north")
+    endpoint.set_audience(["south"])
+    stage.first.turn()
+    endpoint.set_audience(["north"])
+    stage.come_to_rest()
+    assert len(stage.wire.accepted.get((endpoint.pk, profile.pk), [])) == 1
+
+
 MUTANTS: dict[str, tuple[Patch, Story]] = {
     "starts what another has": (start_what_another_has, a_worker_wakes_up_after_its_leases),
     "sends what is older than what was accepted": (
@@ -230,6 +286,15 @@ MUTANTS: dict[str, tuple[Patch, Story]] = {
         a_member_comes_back_after_a_timeout,
     ),
     "leaves out what has changed": (compare_the_member_only, a_member_moves),
+    "starts what is outside the audience": (start_without_a_look_at_the_audience, a_member_leaves_an_audience),
+    "forgets that an audience is wider": (
+        forget_that_an_audience_is_wider,
+        a_member_is_changed_while_an_audience_is_widened,
+    ),
+    "takes what was outside for sent": (
+        count_what_was_cancelled_outside_as_recorded,
+        an_audience_is_narrow_for_a_moment,
+    ),
 }
 
 
