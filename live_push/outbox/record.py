@@ -1,4 +1,4 @@
-"""Record changes: in the transaction of a change, insert one push, and one delivery for each active endpoint."""
+"""Record changes: in the transaction of a change, insert one push, and one delivery for each endpoint that receives it."""
 
 from __future__ import annotations
 
