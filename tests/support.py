@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from live_push.delivery.transport import Request
 from live_push.engines.run import run_once
-from live_push.models import UserProfile
+from live_push.models import ClientEndpoint, UserProfile
 from live_push.rules.result import Result
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -64,6 +64,11 @@ def multiply_profiles(until: int) -> None:
     with connection.cursor() as cursor:
         while (missing := until - UserProfile.objects.count()) > 0:
             cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} LIMIT %s", [missing])  # noqa: S608
+
+
+def is_held(endpoint: ClientEndpoint, member: UserProfile) -> bool:
+    """Whether the endpoint's audience holds the member, by brute force."""
+    return endpoint.audience == "all" or member.client_branding_id in endpoint.brandings
 
 
 class Terminal(StringIO):

@@ -387,6 +387,7 @@ def test_the_public_models_are_these() -> None:
         "Delivery",
         "EndpointHealth",
         "EndpointHour",
+        "ListedBranding",
         "Push",
         "StoredConvergence",
         "Tier",

@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from live_push import conf
 from live_push.outbox import idle, uncertain
 from live_push.outbox.catch_up import catch_up
+from live_push.outbox.outside import end_outside
 
 
 class Engine:
@@ -30,13 +31,16 @@ def do_housekeeping(using: str) -> idle.Chores:
     """Do the outbox's periodic work, and return what there was to do. Every engine calls this every few seconds.
 
     It resends changes that were committed while their endpoint was being activated, and profiles of which a client may
-    hold an older state than the newest one that it accepted. Each step runs in a transaction of its own.
+    hold an older state than the newest one that it accepted. It ends what waits for endpoints whose audience does not
+    hold the member any more. Each step runs in a transaction of its own.
     """
     chores = idle.chores(using=using)
     if chores.catch_up:
         catch_up(using=using)
     if chores.heal:
         uncertain.heal(using=using)
+    if chores.outside:
+        end_outside(using=using)
     return chores
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, F, Func, IntegerField, Min, Q, QuerySet, Subquery
+from django.db.models import Case, Count, Exists, F, Func, IntegerField, Min, OuterRef, Q, QuerySet, Subquery, When
 
-from live_push.models import ClientEndpoint, UserProfile
+from live_push.models import Audience, ClientEndpoint, ListedBranding, UserProfile
 
 
 @dataclass(frozen=True, kw_only=True)
 class Convergence:
-    """The numbers of profiles by their state at one endpoint. The three numbers add up to all profiles.
+    """The numbers of profiles by their state at one endpoint. The three numbers add up to all profiles in its audience.
 
     ``confirmed``
         The endpoint has accepted the latest state.
@@ -71,14 +71,26 @@ def rows(*, using: str, endpoint_ids: Collection[int] | None = None) -> QuerySet
         endpoints = endpoints.filter(pk__in=endpoint_ids)
     latest = F("confirmations__profile__changed_sequence")
     certain = Q(confirmations__uncertain_since=None)
-    behind = Q(confirmations__sequence__lt=latest) | (Q(confirmations__sequence__gte=latest) & ~certain)
+    listed = ListedBranding.objects.filter(
+        endpoint=OuterRef("pk"), client_branding_id=OuterRef("confirmations__profile__client_branding_id")
+    )
+    # A member who left the audience keeps the confirmation, and is in no figure.
+    held = Q(audience=Audience.ALL) | Q(Exists(listed))
+    confirmed = Q(confirmations__sequence__gte=latest) & certain & held
+    behind = (Q(confirmations__sequence__lt=latest) | (Q(confirmations__sequence__gte=latest) & ~certain)) & held
     profiles = UserProfile.objects.order_by().annotate(profiles=Func(F("pk"), function="COUNT")).values("profiles")
+    brandings = ListedBranding.objects.filter(endpoint=OuterRef(OuterRef("pk"))).values("client_branding_id")
+    members = Case(
+        When(audience=Audience.ALL, then=Subquery(profiles)),
+        default=Subquery(profiles.filter(client_branding_id__in=brandings)),
+        output_field=IntegerField(),
+    )
     # values() comes first to group by these columns only. Otherwise SQLite groups by all columns of the endpoint.
     figures = endpoints.values("pk", "name", "is_active").annotate(
         # A confirmation whose profile was deleted by raw SQL joins no row and does not count.
-        confirmed=Count("confirmations", filter=Q(confirmations__sequence__gte=latest) & certain),
+        confirmed=Count("confirmations", filter=confirmed),
         behind=Count("confirmations", filter=behind),
         behind_since=Min("confirmations__profile__date_last_updated", filter=behind),
-        profiles=Subquery(profiles, output_field=IntegerField()),
+        profiles=members,
     )
     return figures.order_by("name")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.db import connections
 
-from live_push.models import ClientEndpoint, Confirmation, UserProfile
+from live_push.models import ClientEndpoint, Confirmation, ListedBranding, UserProfile
 from live_push.outbox.dialect import read_moment
 
 from .convergence import Convergence
@@ -17,21 +17,31 @@ from .convergence import Convergence
 BEFORE_ALL_IDS: Final = -(2**63)
 
 _PROFILES, _CONFIRMATIONS = UserProfile._meta.db_table, Confirmation._meta.db_table
+_ENDPOINTS, _LISTED = ClientEndpoint._meta.db_table, ListedBranding._meta.db_table
 _IS_CONFIRMED: Final = "c.sequence >= p.changed_sequence AND c.uncertain_since IS NULL"
-# One statement sees one state of the database, so the numbers of a slice fit together while members change. Its first
-# row has the number of profiles and their last id, each other row the figures of one endpoint. With CROSS JOIN, SQLite
-# starts from the slice; otherwise it would read all confirmations.
+_IS_LISTED: Final = (
+    f"EXISTS (SELECT 1 FROM {_LISTED} a WHERE a.endpoint_id = e.id AND a.client_branding_id = p.client_branding_id)"  # noqa: S608  (our own words)
+)
+# One statement sees one state of the database, so the numbers of a slice fit together while members change. Its rows
+# are of three kinds: the number of profiles and their last id, the figures of an endpoint, and the number of profiles
+# outside the audience of an endpoint. With CROSS JOIN, SQLite starts from the slice; otherwise it would read all
+# confirmations.
 _SLICE: Final = f"""
 WITH slice AS (
-    SELECT id, changed_sequence, date_last_updated FROM {_PROFILES}
+    SELECT id, changed_sequence, date_last_updated, client_branding_id FROM {_PROFILES}
     WHERE id > %(after)s ORDER BY id LIMIT %(size)s
 )
-SELECT NULL, COUNT(*), MAX(id), NULL FROM slice
+SELECT 'all', NULL, COUNT(*), MAX(id), NULL FROM slice
 UNION ALL
-SELECT c.endpoint_id, COUNT(*), SUM(CASE WHEN {_IS_CONFIRMED} THEN 1 ELSE 0 END),
+SELECT 'accepted', c.endpoint_id, COUNT(*), SUM(CASE WHEN {_IS_CONFIRMED} THEN 1 ELSE 0 END),
        MIN(CASE WHEN {_IS_CONFIRMED} THEN NULL ELSE p.date_last_updated END)
-FROM slice p CROSS JOIN {_CONFIRMATIONS} c WHERE c.profile_id = p.id
+FROM slice p CROSS JOIN {_CONFIRMATIONS} c CROSS JOIN {_ENDPOINTS} e
+WHERE c.profile_id = p.id AND e.id = c.endpoint_id AND (e.audience = 'all' OR {_IS_LISTED})
 GROUP BY c.endpoint_id
+UNION ALL
+SELECT 'outside', e.id, COUNT(*), NULL, NULL
+FROM slice p CROSS JOIN {_ENDPOINTS} e WHERE e.audience = 'listed' AND NOT {_IS_LISTED}
+GROUP BY e.id
 """  # noqa: S608  (our own words)
 
 
@@ -41,13 +51,15 @@ class Slice:
 
     ``is_last`` says that no profile follows. ``figures`` has for each endpoint's id the number of profiles of which the
     endpoint has accepted some state, the number of profiles of which it has accepted the latest, and when the oldest
-    latest state that is not accepted came about. Endpoints that have accepted nothing are missing.
+    latest state that is not accepted came about. Endpoints that have accepted nothing are missing. Profiles outside an
+    endpoint's audience are not among them: ``outside`` has their number for each endpoint with a listed audience.
     """
 
     profiles: int
     last_id: int | None
     is_last: bool
     figures: Mapping[int, tuple[int, int, datetime | None]]
+    outside: Mapping[int, int]
 
 
 def read_slice(*, after: int = BEFORE_ALL_IDS, size: int, using: str) -> Slice:
@@ -56,25 +68,32 @@ def read_slice(*, after: int = BEFORE_ALL_IDS, size: int, using: str) -> Slice:
         cursor.execute(_SLICE, {"after": after, "size": size})
         rows = cursor.fetchall()
     figures: dict[int, tuple[int, int, datetime | None]] = {}
+    outside: dict[int, int] = {}
     profiles, last_id = 0, None
-    for endpoint_id, number, confirmed_or_last_id, oldest in rows:
+    for kind, endpoint_id, number, confirmed_or_last_id, oldest in rows:
         # MariaDB returns a Decimal.
         integer = None if confirmed_or_last_id is None else int(confirmed_or_last_id)
-        if endpoint_id is None:
+        if kind == "outside":
+            outside[endpoint_id] = number
+        elif kind == "all":
             profiles, last_id = number, integer
         else:
             figures[endpoint_id] = number, integer or 0, read_moment(oldest)
-    return Slice(profiles=profiles, last_id=last_id, is_last=profiles < size, figures=figures)
+    return Slice(profiles=profiles, last_id=last_id, is_last=profiles < size, figures=figures, outside=outside)
 
 
 @dataclass(kw_only=True)
 class EndpointCount:
-    """What one endpoint has confirmed. ``version`` is that of the endpoint's row when the count began."""
+    """What one endpoint has confirmed. ``version`` is that of the endpoint's row when the count began.
+
+    ``outside`` is the number of profiles that its audience does not hold.
+    """
 
     version: int
     confirmed: int = 0
     behind: int = 0
     behind_since: datetime | None = None
+    outside: int = 0
 
 
 @dataclass(kw_only=True)
@@ -105,6 +124,9 @@ class ConvergenceCount:
                 counted.confirmed += confirmed
                 counted.behind += accepted - confirmed
                 counted.behind_since = min(filter(None, (counted.behind_since, oldest)), default=None)
+        for endpoint_id, number in part.outside.items():
+            if (counted := self.endpoints.get(endpoint_id)) is not None:
+                counted.outside += number
 
     def convergence(self, endpoint: ClientEndpoint) -> Convergence | None:
         """Return the convergence of an endpoint, or ``None`` if the endpoint was not counted."""
@@ -116,7 +138,7 @@ class ConvergenceCount:
             is_active=endpoint.is_active,
             confirmed=counted.confirmed,
             behind=counted.behind,
-            never_sent=self.profiles - counted.confirmed - counted.behind,
+            never_sent=self.profiles - counted.outside - counted.confirmed - counted.behind,
             behind_since=counted.behind_since,
             counted_at=self.began_at,
             is_outdated=counted.version != endpoint.version,
@@ -134,6 +156,7 @@ class ConvergenceCount:
                     counted.confirmed,
                     counted.behind,
                     _text(counted.behind_since),
+                    counted.outside,
                 ]
                 for pk, counted in self.endpoints.items()
             },
@@ -154,8 +177,9 @@ class ConvergenceCount:
                     confirmed=confirmed,
                     behind=behind,
                     behind_since=_moment(oldest),
+                    outside=outside,
                 )
-                for pk, (version, confirmed, behind, oldest) in stored["endpoints"].items()
+                for pk, (version, confirmed, behind, oldest, outside) in stored["endpoints"].items()
             },
         )
 

@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from live_push.models import ClientEndpoint
+from live_push.models import Audience, ClientEndpoint
 from live_push.models.credentials import CREDENTIALS
 from live_push.rules.masking import Masked
 from live_push.rules.toml import KeyPath, line_of, lines_of_keys, table_as_toml
 
 TABLE: Final = "endpoint"
 
+AUDIENCE: Final = "audience"
+
 OPTIONS: Final[Mapping[str, type]] = {
     "url": str,
     "is_active": bool,
+    AUDIENCE: list,
     "contact_email": str,
     "auth_method": str,
     "username": str,
@@ -40,7 +43,10 @@ OPTIONS: Final[Mapping[str, type]] = {
     "ignored_keys": list,
     "extra_headers": dict,
 }
-"""The columns that a file may set, besides the name and the credentials, and the type of each value."""
+"""The columns that a file may set, besides the name and the credentials, and the type of each value.
+
+The audience is not a column: it is ``"all"``, or the list of the brandings.
+"""
 
 NO_LIMIT: Final = math.inf
 """The rate limit in the file that stands for none, because TOML has no null."""
@@ -184,10 +190,7 @@ def _described(table: Mapping[str, Any], path: KeyPath, faults: _FaultList, fold
             if secret is not None:
                 secrets[key] = secret
         elif key in OPTIONS:
-            if _is_of(OPTIONS[key], value):
-                options[key] = None if key == "rate_limit_per_second" and value == NO_LIMIT else value
-            else:
-                endpoint.add_fault(f"Write {_KINDS[OPTIONS[key]]}; found {_kind_of(value)}.", key)
+            _read_option(key, value, endpoint, options)
         elif key == "signing_secret":
             endpoint.add_fault("Signing secrets are generated and rotated in the admin. Leave the key out.", key)
         elif key != "name":
@@ -199,6 +202,31 @@ def _is_of(kind: type, value: Any) -> bool:
     if type(value) is int and kind in (int, float):
         return abs(value) < _TOO_LARGE
     return type(value) is kind and not _is_nan(value)
+
+
+def _read_option(key: str, value: Any, endpoint: Described, options: dict[str, Any]) -> None:
+    if key == AUDIENCE:
+        _read_audience(value, endpoint, options)
+    elif _is_of(OPTIONS[key], value):
+        options[key] = None if key == "rate_limit_per_second" and value == NO_LIMIT else value
+    else:
+        endpoint.add_fault(f"Write {_KINDS[OPTIONS[key]]}; found {_kind_of(value)}.", key)
+
+
+def _read_audience(value: Any, endpoint: Described, options: dict[str, Any]) -> None:
+    if value == Audience.ALL:
+        options[AUDIENCE] = value
+    elif isinstance(value, list) and all(isinstance(item, str) and 0 < len(item) <= 255 for item in value):
+        options[AUDIENCE] = sorted(set(value))
+    else:
+        endpoint.add_fault('Write "all", or a list of brandings: texts of 1 to 255 characters.', AUDIENCE)
+
+
+def value_of(endpoint: ClientEndpoint, option: str) -> Any:
+    """Return the value of an option as a file has it, except that no rate limit is ``None``."""
+    if option != AUDIENCE:
+        return getattr(endpoint, option)
+    return endpoint.brandings if endpoint.audience == Audience.LISTED else Audience.ALL.value
 
 
 def _is_nan(value: Any) -> bool:
@@ -265,7 +293,7 @@ def endpoints_as_toml(endpoints: Iterable[ClientEndpoint]) -> str:
 def _as_table(endpoint: ClientEndpoint, variables: set[str]) -> dict[str, Any]:
     table: dict[str, Any] = {"name": endpoint.name}
     for option in OPTIONS:
-        table[option] = getattr(endpoint, option)
+        table[option] = value_of(endpoint, option)
         if option == "username":
             table |= {
                 secret: {"env": _variable(endpoint.name, secret, variables)}

@@ -14,14 +14,14 @@ from django.utils.text import capfirst
 from django.utils.translation import override
 
 from live_push.exceptions import EndpointUrlError, SecretUnreadable
-from live_push.models import AuthMethod, ClientEndpoint
+from live_push.models import Audience, AuthMethod, ClientEndpoint
 from live_push.models.credentials import CREDENTIALS
 from live_push.models.transactions import in_transaction, locked
 from live_push.rules.masking import Masked
 from live_push.rules.messages import Message
 
 from .admin_history import ADDED, CHANGED, write_history
-from .endpoint_file import OPTIONS, Described, EndpointFile
+from .endpoint_file import AUDIENCE, OPTIONS, Described, EndpointFile, value_of
 
 USED_BY: Final[Mapping[str, AuthMethod]] = {
     "username": AuthMethod.BASIC,
@@ -113,24 +113,30 @@ def _write(steps: Sequence[PlannedStep], *, using: str, user_id: Any) -> None:
     for step in sorted(steps, key=lambda step: step.captures):
         if step.writes:
             step.endpoint.save(using=using)
+            if AUDIENCE in step.changes:
+                _, audience = step.changes[AUDIENCE]
+                step.endpoint.set_audience(None if audience == Audience.ALL else audience)
             if user_id is not None:
                 _write_entry(step, user_id)
 
 
 def _step(described: Described, row: ClientEndpoint | None) -> PlannedStep:
     endpoint = row or ClientEndpoint(name=described.name)
-    before = {option: getattr(endpoint, option) for option in OPTIONS}
+    before = {option: value_of(endpoint, option) for option in OPTIONS}
     captured = row is not None and endpoint.is_active and endpoint.capture_third_party_id
     stored = {name for name in CREDENTIALS if getattr(endpoint, name) is not None}
     for option, value in described.options.items():
-        setattr(endpoint, option, _column(option).to_python(value))
+        # set_audience() writes the audience, once the endpoint is saved.
+        if option != AUDIENCE:
+            setattr(endpoint, option, _column(option).to_python(value))
     _clear_unused_login(endpoint, described)
     secrets: list[str] = [name for name in CREDENTIALS if name in stored and getattr(endpoint, name) is None]
     for name, text in described.secrets.items():
         if _revealed(endpoint, name) != text:
             setattr(endpoint, name, text)
             secrets.append(name)
-    after = {option: getattr(endpoint, option) for option in OPTIONS}
+    after = {option: value_of(endpoint, option) for option in OPTIONS}
+    after[AUDIENCE] = described.options.get(AUDIENCE, after[AUDIENCE])
     if row is None:
         changes = {option: (None, after[option]) for option in OPTIONS if option in described.options}
         step = Step.ADD

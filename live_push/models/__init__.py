@@ -1,5 +1,6 @@
 """The tables of the database, one file for each family of models. These are the public names."""
 
+from .audience import Audience, ListedBranding
 from .confirmations import Confirmation
 from .credentials import AuthMethod
 from .deliveries import (
@@ -25,6 +26,7 @@ from .workers import WorkerHeartbeat
 __all__ = [
     "Attempt",
     "AttemptTrigger",
+    "Audience",
     "AuthMethod",
     "ClientEndpoint",
     "Confirmation",
@@ -35,6 +37,7 @@ __all__ = [
     "EndpointHealth",
     "EndpointHour",
     "EndpointState",
+    "ListedBranding",
     "Ordering",
     "Priority",
     "Push",

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from live_push.rules.retry import Policy
 from live_push.secrets.fields import StoredBytesField
 
+from .audience import in_audience
 from .clock import DbNow
 from .column_types import GeneratedNumber, OptionalBytes, OptionalText, Text
 from .endpoints import ClientEndpoint
@@ -40,7 +41,8 @@ class DeliveryStatus(models.TextChoices):
     SENDING = "sending", _("sending")  # claimed by a worker, under a lease
     SUCCEEDED = "succeeded", _("succeeded")  # the endpoint accepted it
     FAILED = "failed", _("failed")  # given up; can be redelivered
-    CANCELLED = "cancelled", _("cancelled")  # superseded, unchanged, erased, or cancelled by an operator
+    # Superseded, unchanged, erased, outside the audience, or cancelled by an operator.
+    CANCELLED = "cancelled", _("cancelled")
 
 
 class DeliveryReason(models.TextChoices):
@@ -56,6 +58,7 @@ class DeliveryReason(models.TextChoices):
     ERASED = "erased", _("the member was deleted")
     UNCHANGED = "unchanged", _("it held nothing new for the endpoint")
     WITHDRAWN = "withdrawn", _("an operator cancelled it")
+    AUDIENCE = "audience", _("the member is outside the endpoint's audience")
 
 
 class Priority(models.IntegerChoices):
@@ -118,6 +121,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def live(self) -> DeliveryQuerySet:
         """Return the deliveries that have not ended: the pending and the sending ones."""
         return self.filter(status__in=[DeliveryStatus.PENDING, DeliveryStatus.SENDING])
+
+    def outside_audience(self) -> DeliveryQuerySet:
+        """Return the deliveries whose endpoint's audience does not hold the member, as the member's row is now."""
+        return self.filter(~in_audience("endpoint", "profile"))
 
 
 class Delivery(models.Model):

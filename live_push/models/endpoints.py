@@ -22,6 +22,7 @@ from live_push.rules.translation import validation_error
 from live_push.signals import credentials_changed, endpoint_activated
 
 from . import validators
+from .audience import Audience, EndpointAudience, note_change
 from .checked_columns import CheckedJSONField, EndpointUrlField
 from .clock import DbNow
 from .column_types import GeneratedNumber, Text, TextByName, TextList, WholeNumber
@@ -64,7 +65,7 @@ class ClientEndpointQuerySet(models.QuerySet["ClientEndpoint"]):
         kwargs["version"] = new_version()
         if kwargs.keys() & DECIDE_CONTENT:
             kwargs["content_version"] = new_version()
-        if "is_active" not in kwargs:
+        if kwargs.keys().isdisjoint({"is_active", "audience"}):
             return super().update(**kwargs)
         using = written_to(self)
         with transaction.atomic(using=using, savepoint=False):
@@ -76,6 +77,8 @@ class ClientEndpointQuerySet(models.QuerySet["ClientEndpoint"]):
             after = dict(endpoints.filter(pk__in=before).order_by("pk").values_list("pk", "is_active"))
             for pk, is_active in after.items():
                 announce_switch(pk, was_active=before[pk], is_active=is_active, using=using)
+            if "audience" in kwargs:
+                note_change(before, is_wider=True, using=using)
         return rows
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -111,7 +114,7 @@ def announce_switch(endpoint_id: int, *, was_active: bool, is_active: bool, usin
         endpoint_activated.send(sender=ClientEndpoint, endpoint_id=endpoint_id, using=using)
 
 
-class ClientEndpoint(EndpointCredentials):
+class ClientEndpoint(EndpointCredentials, EndpointAudience):
     """An https address of a client, to which every profile is pushed.
 
     Credentials are write-only: assign them as text. Only the code that makes requests calls ``reveal()``.
@@ -303,7 +306,8 @@ class ClientEndpoint(EndpointCredentials):
         using = using or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):
             rows = ClientEndpoint.objects.using(using).filter(pk=self.pk)
-            stored = locked(rows).values("is_active", "content_version", *CREDENTIALS, *DECIDE_CONTENT).first()
+            columns = ("is_active", "audience", "content_version", *CREDENTIALS, *DECIDE_CONTENT)
+            stored = locked(rows).values(*columns).first()
             if "url" in written and (stored is None or stored["url"] != self.url):
                 # Check the URL also without full_clean(), except for ports and networks: they depend on the settings of
                 # the process that sends, which checks them.
@@ -318,6 +322,8 @@ class ClientEndpoint(EndpointCredentials):
                 return
             if written & DECIDE_CREDENTIALS:
                 self._note_credentials(using=using)
+            if "audience" in written and stored["audience"] != self.audience:
+                note_change([self.pk], is_wider=self.audience == Audience.ALL, using=using)
             if "is_active" in written:
                 announce_switch(self.pk, was_active=stored["is_active"], is_active=self.is_active, using=using)
 

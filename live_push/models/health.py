@@ -52,9 +52,12 @@ class EndpointHealth(models.Model):
     failing_noticed_at = models.DateTimeField(null=True, blank=True)
 
     inactive_since = models.DateTimeField(null=True, blank=True)
+    # When the endpoint was activated, or its audience was widened.
     activated_at = models.DateTimeField(null=True, blank=True)
     # When outbox.catch_up last looked for changes that were under way during the activation.
     caught_up_at = models.DateTimeField(null=True, blank=True)
+    # When to look again for waiting deliveries of members outside the audience; null for at once.
+    outside_check_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name = _("endpoint health")

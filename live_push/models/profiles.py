@@ -17,6 +17,7 @@ from live_push.rules.batched import batched
 from live_push.signals import profiles_changed
 
 from . import validators
+from .audience import Audience, ListedBranding
 from .birth_date_column import BirthDateField
 from .checked_columns import CheckedJSONField
 from .column_types import (
@@ -33,7 +34,7 @@ from .column_types import (
 from .databases import set_null_where_it_lives, written_to
 from .owned_columns import OwnedBigIntegerField
 from .sequences import STEP, SavedAtField, SequenceField
-from .text_columns import OptionalCharField, ThirdPartyIdField, TrackedCharField, TrackedEmailField
+from .text_columns import OptionalCharField, OptionalIdField, ThirdPartyIdField, TrackedCharField, TrackedEmailField
 from .tracked import (
     RemembersStored,
     TrackedBigIntegerField,
@@ -84,18 +85,26 @@ class UserProfileQuerySet(models.QuerySet["UserProfile"]):
             self._announce(ids, "created", using=using)
         return created
 
+    def in_audience_of(self, endpoint_id: int) -> UserProfileQuerySet:
+        """Return the profiles that the endpoint's audience holds. The three queries below return only these."""
+        everyone = apps.get_model("live_push", "ClientEndpoint").objects.filter(pk=endpoint_id, audience=Audience.ALL)
+        listed = ListedBranding.objects.filter(endpoint=endpoint_id, client_branding_id=OuterRef("client_branding_id"))
+        return self.filter(Exists(everyone) | Exists(listed))
+
     def behind_or_never_sent(self, endpoint_id: int) -> UserProfileQuerySet:
         """Return the profiles whose current state the endpoint has not accepted for certain."""
-        return self.exclude(_confirmed(endpoint_id, sequence__gte=OuterRef("changed_sequence"), uncertain_since=None))
+        confirmed = _confirmed(endpoint_id, sequence__gte=OuterRef("changed_sequence"), uncertain_since=None)
+        return self.in_audience_of(endpoint_id).exclude(confirmed)
 
     def behind(self, endpoint_id: int) -> UserProfileQuerySet:
         """Return the profiles of which the endpoint has accepted a state, but the last one was perhaps an older one."""
         uncertain = Q(uncertain_since__isnull=False)
-        return self.filter(_confirmed(endpoint_id, Q(sequence__lt=OuterRef("changed_sequence")) | uncertain))
+        older = Q(sequence__lt=OuterRef("changed_sequence"))
+        return self.in_audience_of(endpoint_id).filter(_confirmed(endpoint_id, older | uncertain))
 
     def never_sent(self, endpoint_id: int) -> UserProfileQuerySet:
         """Return the profiles of which the endpoint has accepted nothing yet."""
-        return self.exclude(_confirmed(endpoint_id))
+        return self.in_audience_of(endpoint_id).exclude(_confirmed(endpoint_id))
 
     def without_waiting(self, endpoint_id: int) -> UserProfileQuerySet:
         """Return the profiles of which no waiting delivery will send the current state to the endpoint."""
@@ -217,7 +226,7 @@ class UserProfile(RemembersStored):
     sign_up_type_id = models.BigIntegerField(_("sign-up type"), null=True, blank=True)
     sign_up_channel_id = models.BigIntegerField(_("sign-up channel"), null=True, blank=True)
     sign_up_campaign = _text(_("sign-up campaign"))
-    client_branding_id = _text(_("client branding"))
+    client_branding_id: OptionalText = OptionalIdField(_("client branding"), max_length=255, null=True, blank=True)
     ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
     custom_data: CustomData = CheckedJSONField(
         _("custom data"),
@@ -242,7 +251,10 @@ class UserProfile(RemembersStored):
         verbose_name = _("user profile")
         verbose_name_plural = _("user profiles")
         permissions = [("change_third_party_id", _("Can change the third-party ID"))]
-        indexes = [models.Index(fields=["date_last_updated"], name="live_push_last_updated")]
+        indexes = [
+            models.Index(fields=["date_last_updated"], name="live_push_last_updated"),
+            models.Index(fields=["client_branding_id"], name="live_push_branding"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(third_party_id__isnull=True) | ~Q(third_party_id=""),

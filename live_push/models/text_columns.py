@@ -34,6 +34,10 @@ class OptionalCharField(BlankAsNull, models.CharField):  # type: ignore[type-arg
     """A text about a member, or null."""
 
 
+class OptionalIdField(BlankAsNull, IdField):
+    """A text about a member that identifies something else, or null."""
+
+
 class TrackedCharField(Tracked, OptionalCharField):
     """A text about a member, or null. Saves of the linked user change it, too."""
 

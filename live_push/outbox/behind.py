@@ -14,14 +14,15 @@ def profiles_behind(
 ) -> list[int]:
     """Return the ids of those profiles for which the endpoint is behind, sorted.
 
-    An endpoint is behind if it has not accepted the current state of the profile, and no delivery of this state waits
-    for it. States are compared by their sequence. With ``verify``, the digests of the snapshots are compared as well,
-    which finds changes by raw SQL, raw saves and restored backups.
+    An endpoint is behind if its audience holds the profile, it has not accepted the current state, and no delivery of
+    this state waits for it. States are compared by their sequence. With ``verify``, the digests of the snapshots are
+    compared as well, which finds changes by raw SQL, raw saves and restored backups.
     """
     profiles = UserProfile.objects.using(using).filter(pk__in=profile_ids)
     behind = set(profiles.behind_or_never_sent(endpoint.pk).without_waiting(endpoint.pk).values_list("pk", flat=True))
     if verify:
-        behind |= _differing([pk for pk in profile_ids if pk not in behind], endpoint, using=using)
+        others = profiles.in_audience_of(endpoint.pk).exclude(pk__in=behind)
+        behind |= _differing(list(others.values_list("pk", flat=True)), endpoint, using=using)
     return sorted(behind)
 
 

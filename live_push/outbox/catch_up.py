@@ -1,8 +1,8 @@
-"""Resend changes that were under way while their endpoint was being activated.
+"""Resend changes that were under way while their endpoint was being activated, or while its audience was being widened.
 
-The transaction of such a change sees the endpoint as inactive, so it records no delivery for the endpoint. The
-activation does not see the change, because the change is committed later. Once both are committed, workers can find the
-change.
+The transaction of such a change sees the endpoint as inactive, or the member outside of its audience, so it records no
+delivery for the endpoint. The activation does not see the change, because the change is committed later. Once both are
+committed, workers can find the change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import resend
 
 FIRST_LOOK_AFTER = timedelta(seconds=5)
 LOOKING_FOR = timedelta(hours=1)
-"""How long after an activation to look. No transaction of the host project should stay open for longer."""
+"""How long to look after an activation or a wider audience. No transaction of the host project should take longer."""
 
 PROFILES_PER_TRANSACTION = 500
 
@@ -77,7 +77,9 @@ def _unrecorded(health: EndpointHealth, *, using: str) -> QuerySet[UserProfile]:
     recorded = Delivery.objects.filter(
         endpoint=health.pk, profile=OuterRef("pk"), position__gte=OuterRef("changed_sequence")
     )
-    # A resend that was superseded before its body was drawn sent no state, so it does not count.
+    # A resend that was superseded before its body was drawn sent no state, so it does not count. Neither does what
+    # ended because the member was outside the audience.
     recorded = recorded.exclude(reason=DeliveryReason.SUPERSEDED, position=END_OF_LINE)
+    recorded = recorded.exclude(reason=DeliveryReason.AUDIENCE)
     changed = UserProfile.objects.using(using).filter(date_last_updated__gte=since)
     return changed.behind_or_never_sent(health.pk).exclude(Exists(recorded))

@@ -15,7 +15,8 @@ from .erase import DELETED, orphaned_confirmations, subject_hashes
 def recipients(profile_id: int, *, using: str) -> list[str]:
     """Return the sorted names of the endpoints to which data of this member was sent, whether they accepted it or not.
 
-    Works for existing and for deleted members, as far back as the log reaches.
+    Works for existing and for deleted members, as far back as the log reaches. What an endpoint has accepted of an
+    existing member is known for longer, also after the member left the endpoint's audience.
     """
     erased = Push.objects.using(using).filter(profile=None, subject__in=subject_hashes(profile_id))
     names: set[str] = set()
@@ -25,6 +26,9 @@ def recipients(profile_id: int, *, using: str) -> list[str]:
         sent = deliveries.filter(Q(attempts_made__gt=0) | Q(dialled_at__isnull=False))
         endpoints = ClientEndpoint.objects.using(using).filter(pk__in=sent.order_by().values("endpoint"))
         names.update(endpoints.values_list("name", flat=True))
+    accepted = Confirmation.objects.using(using).filter(profile=profile_id, sequence__gt=0)
+    confirming = ClientEndpoint.objects.using(using).filter(pk__in=accepted.order_by().values("endpoint"))
+    names.update(confirming.values_list("name", flat=True))
     return sorted(names)
 
 

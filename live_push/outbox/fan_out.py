@@ -1,4 +1,4 @@
-"""Fan pushes out: insert one delivery for each push and active endpoint, with one statement."""
+"""Fan pushes out: insert one delivery for each push and endpoint that receives the member, with one statement."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import connections
+from django.db.models import Exists, OuterRef
 
 from live_push.models import ClientEndpoint, Delivery, Priority, Push
 from live_push.rules.batched import batched
@@ -17,6 +18,7 @@ from live_push.rules.batched import batched
 from . import dialect, transitions
 from .event_ids import EventIds
 from .notify import notification_column
+from .sql import audience_holds
 
 # A time that is a parameter in a SELECT list needs a cast to this type, because no column determines its type.
 TIMESTAMP_TYPES = {"postgresql": "timestamptz", "mysql": "datetime(6)", "sqlite": "text"}
@@ -43,9 +45,9 @@ _ROWS_PER_STATEMENT: Final = 100
 
 
 def insert_and_fan_out(pushes: Sequence[NewPush], *, using: str) -> None:
-    """Insert new pushes, and one delivery for each push and active endpoint. The deliveries are due at once.
+    """Insert new pushes, and one delivery for each push and active endpoint that receives the member, due at once.
 
-    On PostgreSQL one statement inserts both, and notifies sleeping workers. If no endpoint is active, no push is kept.
+    On PostgreSQL one statement inserts both, and notifies sleeping workers. A push without a delivery is not kept.
     """
     for batch in batched(pushes, _ROWS_PER_STATEMENT):
         if connections[using].vendor == "postgresql":
@@ -56,16 +58,17 @@ def insert_and_fan_out(pushes: Sequence[NewPush], *, using: str) -> None:
 
 def _insert_together(pushes: Sequence[NewPush], *, using: str) -> None:
     sql, values = _statement(pushes, using=using)
-    answer = f"SELECT COUNT(*){notification_column(using)} FROM new_delivery"  # noqa: S608  (our own words)
+    answer = f"SELECT COUNT(DISTINCT push_id){notification_column(using)} FROM new_delivery"  # noqa: S608  (our own words)
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"WITH new_push AS ({sql} RETURNING id, profile_id, sequence, error, created_at), "
-            f"new_delivery AS ({_deliveries(using)} RETURNING 1) {answer}",
+            f"new_delivery AS ({_deliveries(using)} RETURNING push_id) {answer}",
             [*values, int(Priority.LIVE), False],
         )
-        is_wanted = cursor.fetchone()[0] > 0
-    if not is_wanted:
-        Push.objects.using(using).filter(event_id__in=[push.event_id for push in pushes]).delete()
+        wanted = cursor.fetchone()[0]
+    if wanted < len(pushes):
+        inserted = Push.objects.using(using).filter(event_id__in=[push.event_id for push in pushes])
+        inserted.filter(~Exists(Delivery.objects.filter(push=OuterRef("pk")))).delete()
 
 
 @lru_cache(maxsize=8)
@@ -78,6 +81,7 @@ def _deliveries(using: str) -> str:
         due="new_push.created_at",
         condition="TRUE",
         only="",
+        audience=audience_holds("new_push.profile_id", using=using),
     )
 
 
@@ -134,8 +138,8 @@ def fan_out(
     ``pushes``
         The ids of the pushes, or the event ids that one statement gave them.
     ``endpoint_ids``
-        Deliver to those of these endpoints that are active; by default to all active endpoints. If none is active, the
-        pushes are deleted.
+        Deliver to those of these endpoints that are active; by default to all active endpoints. A push that none of
+        them receives is deleted.
     ``due_at``
         When the deliveries are due; by default at once.
     ``anew``
@@ -158,12 +162,24 @@ def fan_out(
         delivery=quote(Delivery._meta.db_table),
         due=f"{push}.created_at" if due_at is None else f"CAST(%s AS {TIMESTAMP_TYPES[connection.vendor]})",
         condition=condition,
-        only="" if endpoint_ids is None else f" AND e.id IN ({', '.join(['%s'] * len(endpoint_ids)) or 'NULL'})",
+        only=only_these(endpoint_ids),
+        audience=audience_holds(f"{push}.profile_id", using=using),
     )
+    # Members may be in the audience of no endpoint. A resend has selected the others already.
+    returns_pushes = not isinstance(pushes, EventIds) and connection.features.can_return_rows_from_bulk_insert
     with connection.cursor() as cursor:
         due = [] if due_at is None else [connection.ops.adapt_datetimefield_value(due_at)]
-        cursor.execute(sql, [int(priority), *due, False, *chosen, *(endpoint_ids or ())])
-        deliveries: int = cursor.rowcount
+        values = [int(priority), *due, False, *chosen, *(endpoint_ids or ())]
+        cursor.execute(f"{sql} RETURNING push_id" if returns_pushes else sql, values)
+        wanted = [push_id for (push_id,) in cursor.fetchall()] if returns_pushes else []
+        deliveries: int = len(wanted) if returns_pushes else cursor.rowcount
         if deliveries == 0:
             cursor.execute(f"DELETE FROM {push} WHERE {condition}", chosen)  # noqa: S608  (no value is part of the text)
+        elif returns_pushes and (unwanted := {*chosen} - {*wanted}):
+            Push.objects.using(using).filter(pk__in=unwanted).delete()
     return deliveries
+
+
+def only_these(endpoint_ids: Sequence[int] | None) -> str:
+    """Return the condition, after ``AND``, that the endpoint ``e`` is one of these; empty for all endpoints."""
+    return "" if endpoint_ids is None else f" AND e.id IN ({', '.join(['%s'] * len(endpoint_ids)) or 'NULL'})"

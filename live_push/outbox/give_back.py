@@ -1,4 +1,7 @@
-"""Give back deliveries that a worker does not send: claimed ones, and started ones whose requests were not sent."""
+"""Give back deliveries that a worker does not send: claimed ones, and started ones whose requests were not sent.
+
+Those whose member is outside the endpoint's audience are cancelled instead.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Final
 
 from django.db.models import QuerySet
 
-from live_push.models import Delivery, EndpointHealth
+from live_push.models import Audience, Delivery, DeliveryReason, EndpointHealth
 from live_push.models.clock import DbNow, db_now
 from live_push.models.transactions import in_transaction, lock_free
 
@@ -53,6 +56,19 @@ def give_back(
     if rows:
         take_back_probes(deliveries, using=using)
     return rows
+
+
+def leave_out_outsiders(deliveries: Collection[ClaimedDelivery], *, using: str) -> list[ClaimedDelivery]:
+    """Cancel those of these claimed deliveries whose member is outside the endpoint's audience; return the others."""
+    judged = [delivery for delivery in deliveries if delivery.endpoint.audience != Audience.ALL]
+    if not judged:
+        return list(deliveries)
+    rows = Delivery.objects.using(using).filter(pk__in=[delivery.pk for delivery in judged]).outside_audience()
+    ids = set(rows.values_list("pk", flat=True))
+    outside = [delivery for delivery in judged if delivery.pk in ids]
+    if _change_free(outside, lambda free: transitions.leave_out(free, DeliveryReason.AUDIENCE, DbNow()), using=using):
+        take_back_probes(outside, using=using)
+    return [delivery for delivery in deliveries if delivery.pk not in ids]
 
 
 def _change_free(

@@ -58,6 +58,8 @@ class Chores(NamedTuple):
         Whether :func:`~live_push.outbox.catch_up.catch_up` may find something.
     ``heal``
         Whether :func:`~live_push.outbox.uncertain.heal` may find something.
+    ``outside``
+        Whether :func:`~live_push.outbox.outside.end_outside` may find something.
     ``isolated``
         Whether an isolated delivery is due, see :func:`~live_push.outbox.due_work.isolated_deliveries_due`.
     """
@@ -65,6 +67,7 @@ class Chores(NamedTuple):
     workers: int
     catch_up: bool
     heal: bool
+    outside: bool
     isolated: bool
 
 
@@ -140,6 +143,13 @@ SELECT (SELECT COUNT(*) FROM {_table(WorkerHeartbeat, using)} WHERE seen_at > {s
                WHERE e.is_active AND h.activated_at > {activated_after}),
        EXISTS (SELECT 1 FROM {_table(Confirmation, using)} c JOIN {endpoint} e ON e.id = c.endpoint_id
                WHERE e.is_active AND c.uncertain_since IS NOT NULL),
+       EXISTS (SELECT 1 FROM {endpoint} e
+               JOIN {health} h ON h.endpoint_id = e.id
+               CROSS JOIN ({PRIORITIES}) p
+               WHERE e.audience = 'listed' AND (h.outside_check_at IS NULL OR h.outside_check_at <= {now})
+                     AND (SELECT d.id FROM {_table(Delivery, using)} d
+                          WHERE d.endpoint_id = e.id AND d.priority = p.priority AND d.next_attempt_at IS NOT NULL
+                          ORDER BY d.next_attempt_at LIMIT 1) IS NOT NULL),
        EXISTS (SELECT 1 FROM {endpoint} e
                LEFT JOIN {health} h ON h.endpoint_id = e.id
                CROSS JOIN ({PRIORITIES}) p

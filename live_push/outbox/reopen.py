@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Case, Exists, OuterRef, QuerySet, Subquery, When
 from django.utils.translation import gettext_noop as _
 
 from live_push.models import (
@@ -20,6 +20,7 @@ from live_push.models import (
     Ordering,
     UserProfile,
 )
+from live_push.models.audience import in_audience
 from live_push.models.clock import db_now
 from live_push.models.deliveries import END_OF_LINE
 from live_push.models.transactions import locked
@@ -55,7 +56,8 @@ def redeliver(delivery_ids: Collection[int], *, using: str) -> Redelivered:
     """Send the same events again, with the same event ids and the same snapshots. Each delivery begins a new run.
 
     Only failed and cancelled deliveries are reopened,
-    if they still have their snapshot and the endpoint has not accepted a newer state.
+    if they still have their snapshot, the member is in the endpoint's audience, and the endpoint has not accepted a
+    newer state.
     """
     reopened: list[int] = []
     skipped: list[Skipped] = []
@@ -97,7 +99,10 @@ def _partition(delivery_ids: Collection[int], deliveries: QuerySet[Delivery]) ->
 def _with_accepted(delivery_ids: Collection[int], *, using: str) -> QuerySet[Delivery]:
     accepted = Confirmation.objects.filter(endpoint=OuterRef("endpoint"), profile=OuterRef("profile"))
     deliveries = Delivery.objects.using(using).filter(pk__in=delivery_ids).select_related("push")
-    return deliveries.annotate(accepted=Subquery(accepted.values("sequence"))).order_by("pk")
+    annotated = deliveries.annotate(accepted=Subquery(accepted.values("sequence")))
+    return annotated.annotate(
+        is_in_audience=Case(When(in_audience("endpoint", "profile"), then=True), default=False)
+    ).order_by("pk")
 
 
 def _refusal(delivery: Delivery) -> str:
@@ -107,6 +112,8 @@ def _refusal(delivery: Delivery) -> str:
         return _("its payload could not be built; correct the cause and use resend")
     if delivery.profile_id is None:
         return _("its member was deleted")
+    if not delivery.is_in_audience:  # type: ignore[attr-defined]
+        return _("its member is outside the endpoint's audience")
     if delivery.push.payload is None:
         return _("its body is no longer kept; use resend")
     if delivery.reason == DeliveryReason.UNCHANGED:

@@ -14,12 +14,13 @@ from datetime import datetime
 from django.db import connections, transaction
 from django.db.models import Count, Max, QuerySet
 
-from live_push.models import Priority, Push, PushTrigger, UserProfile
+from live_push.models import ClientEndpoint, Priority, Push, PushTrigger, UserProfile
 from live_push.models.clock import db_now
 from live_push.rules.batched import batched
 
 from .event_ids import EventIds
-from .fan_out import TIMESTAMP_TYPES, fan_out
+from .fan_out import TIMESTAMP_TYPES, fan_out, only_these
+from .sql import audience_holds
 
 ROWS_PER_STATEMENT = 10_000
 """How many profiles one statement resends, in one transaction. More would be faster, but hold locks for longer."""
@@ -27,6 +28,7 @@ ROWS_PER_STATEMENT = 10_000
 _INSERT = """
 INSERT INTO {push} (event_id, profile_id, {trigger}, digest, error, created_at)
 SELECT {event_id}, id, %s, '', '', CAST(%s AS {moment}) FROM ({profiles}) p
+WHERE EXISTS (SELECT 1 FROM {endpoint} e WHERE e.is_active{only} AND {audience})
 """
 
 
@@ -87,8 +89,9 @@ def record_selected(
 ) -> int:
     """Like :func:`record`, but let the database select the profiles, at most :data:`ROWS_PER_STATEMENT`.
 
-    The ids are not sent to Python. On PostgreSQL, ``skip_locked`` leaves out profiles whose rows another transaction
-    has locked; without it, the statement waits for them. Other databases do not wait for these rows.
+    Profiles that none of the endpoints receives get no push. The ids are not sent to Python. On PostgreSQL,
+    ``skip_locked`` leaves out profiles whose rows another transaction has locked; without it, the statement waits for
+    them. Other databases do not wait for these rows.
     """
     if endpoint_ids == []:
         return 0
@@ -103,6 +106,9 @@ def record_selected(
         selected += f" FOR KEY SHARE OF {quote(UserProfile._meta.db_table)}{' SKIP LOCKED' if skip_locked else ''}"
     sql = _INSERT.format(
         push=quote(Push._meta.db_table),
+        endpoint=quote(ClientEndpoint._meta.db_table),
+        only=only_these(endpoint_ids),
+        audience=audience_holds("p.id", using=using),
         trigger=quote("trigger"),
         event_id=event_id,
         moment=TIMESTAMP_TYPES[connection.vendor],
@@ -111,7 +117,7 @@ def record_selected(
     with transaction.atomic(using=using, savepoint=False), _without_key_checks(using):
         now = connection.ops.adapt_datetimefield_value(db_now(using))
         with connection.cursor() as cursor:
-            cursor.execute(sql, [*parts, trigger, now, *parameters])
+            cursor.execute(sql, [*parts, trigger, now, *parameters, *(endpoint_ids or ())])
             if not cursor.rowcount:
                 return 0
         return fan_out(ids, using=using, priority=priority, endpoint_ids=endpoint_ids, due_at=due_at)

@@ -21,12 +21,20 @@ from live_push.models import (
     Delivery,
     EndpointHealth,
     EndpointHour,
+    ListedBranding,
     Priority,
     Push,
+    UserProfile,
 )
 
 PRIORITIES: Final = " UNION ALL ".join(f"SELECT {priority.value} AS priority" for priority in Priority)
 """A table of the priorities: if an entry of the index of due deliveries has to match both, the first match is next."""
+
+IS_LISTED: Final = """EXISTS (
+    SELECT 1 FROM {profile} m JOIN {listed} a ON a.client_branding_id = m.client_branding_id
+    WHERE m.id = {member} AND a.endpoint_id = {of}
+)"""
+"""The condition that an endpoint's list has the branding of a member. ``member`` and ``of`` are SQL of their ids."""
 
 LOOK: Final = """
 SELECT e.id, e.version, p.priority
@@ -163,6 +171,8 @@ _TABLES: Final = {
     "endpoint": ClientEndpoint,
     "health": EndpointHealth,
     "hour": EndpointHour,
+    "listed": ListedBranding,
+    "profile": UserProfile,
     "push": Push,
 }
 
@@ -172,6 +182,11 @@ def tables(using: str) -> dict[str, str]:
     """Return the quoted names of our tables by their names in the statements."""
     quote = connections[using].ops.quote_name
     return {name: quote(model._meta.db_table) for name, model in _TABLES.items()}
+
+
+def audience_holds(member: str, *, using: str) -> str:
+    """Return the condition that the audience of the endpoint ``e`` holds the member with this id, given as SQL."""
+    return f"(e.audience = 'all' OR {fill(IS_LISTED, using=using, member=member, of='e.id')})"
 
 
 def fill(statement: str, *, using: str, **pieces: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db import DatabaseError, connections, transaction
 
 from live_push import conf
-from live_push.models import ClientEndpoint
+from live_push.models import Audience, ClientEndpoint
 from live_push.models.transactions import is_locked
 from live_push.rules import local_clock
 
@@ -41,7 +41,8 @@ def start(deliveries: Sequence[ClaimedDelivery], *, using: str, patient: Collect
     - its lease is lost, or ends before an attempt could end: another worker may have the delivery by then;
     - its run ended while it waited in this worker;
     - another transaction has locked its row;
-    - its endpoint is not active any more, or has another version than ``delivery.endpoint``.
+    - its endpoint is not active any more, or has another version than ``delivery.endpoint``;
+    - its member is outside the endpoint's audience.
 
     ``patient`` are endpoints that get a longer deadline, see :func:`~live_push.outbox.lease_times.attempt_time`.
     """
@@ -161,7 +162,12 @@ def _ours(values: dict[str, Any], deliveries: Sequence[ClaimedDelivery], *, usin
 def _is_current(values: dict[str, Any], endpoint: ClientEndpoint, *, using: str) -> str:
     values |= {"endpoint": endpoint.pk, "version": endpoint.version}
     same = "e.id = %(endpoint)s AND e.version = %(version)s AND e.is_active"
-    return f"EXISTS (SELECT 1 FROM {sql.tables(using)['endpoint']} e WHERE {same})"  # noqa: S608  (our own words)
+    current = f"EXISTS (SELECT 1 FROM {sql.tables(using)['endpoint']} e WHERE {same})"  # noqa: S608  (our own words)
+    if endpoint.audience == Audience.ALL:
+        return current
+    # The member may have left, and the list may have changed, since the delivery was recorded.
+    member = f"{_table(using)}.profile_id"
+    return f"{current} AND {sql.fill(sql.IS_LISTED, using=using, member=member, of='%(endpoint)s')}"
 
 
 def _table(using: str) -> str:

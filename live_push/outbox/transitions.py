@@ -90,8 +90,8 @@ def _leads(*sources: str, to: str | Iterable[str] = "") -> Callable[[_Verb], _Ve
 
 
 @_leads(NEW, to=(PENDING, FAILED))
-def record(pushes: str, endpoint: str, *, due: str, condition: str, only: str, delivery: str) -> str:
-    """Return the INSERT that makes one delivery for each push and active endpoint.
+def record(pushes: str, endpoint: str, *, due: str, condition: str, only: str, audience: str, delivery: str) -> str:
+    """Return the INSERT that makes one delivery for each push and active endpoint whose ``audience`` holds the member.
 
     The deliveries of a push whose payload could not be built are inserted as failed. The arguments are quoted table
     names and conditions. The statement's parameters are the priority, those of ``due``, the value of ``redelivered``,
@@ -108,7 +108,7 @@ SELECT {pushes}.id, e.id, profile_id, COALESCE(sequence, {END_OF_LINE}),
        0, 0, 0, %s, 0, CASE WHEN error = '' THEN '' ELSE '{ErrorCode.PAYLOAD_FAILED.value}' END,
        {pushes}.created_at, CASE WHEN error <> '' THEN {pushes}.created_at END
 FROM {pushes} CROSS JOIN {endpoint} e
-WHERE {condition} AND e.is_active{only}
+WHERE {condition} AND e.is_active{only} AND {audience}
 """  # noqa: S608  (quoted names and constants)
 
 
@@ -162,10 +162,10 @@ def give_back(claimed: QuerySet[Delivery], due_at: datetime | DbNow) -> int:
 
 
 @_leads(SENDING, to=CANCELLED)
-def leave_out(claimed: QuerySet[Delivery], now: datetime) -> int:
-    """Cancel claimed deliveries that were not started, because they hold nothing new for the endpoint."""
+def leave_out(claimed: QuerySet[Delivery], reason: DeliveryReason, now: datetime | DbNow) -> int:
+    """Cancel claimed deliveries that were not started: of members outside the audience, or without anything new."""
     return claimed.filter(status=SENDING, dialled_at=None).update(
-        status=CANCELLED, reason=DeliveryReason.UNCHANGED, ended_at=now, **_NO_LEASE
+        status=CANCELLED, reason=reason, ended_at=now, **_NO_LEASE
     )
 
 
@@ -263,7 +263,7 @@ def give_up(waiting: QuerySet[Delivery], now: datetime) -> int:
 
 @_leads(PENDING, to=CANCELLED)
 def cancel(waiting: QuerySet[Delivery], reason: DeliveryReason, now: datetime) -> int:
-    """Cancel waiting deliveries: a newer state supersedes them, or an operator cancels them."""
+    """Cancel waiting deliveries: superseded ones, those outside the audience, those that an operator cancels."""
     return waiting.filter(status=PENDING).update(status=CANCELLED, reason=reason, next_attempt_at=None, ended_at=now)
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from live_push.models import Confirmation, Delivery, DeliveryReason, DeliveryStatus, UserProfile
+from live_push.models.audience import in_audience
 from live_push.models.transactions import in_transaction, lock_free
 
 from . import dialect, resend, sql
@@ -126,6 +127,8 @@ def _heal(endpoint_id: int, profile_ids: Collection[int], *, using: str) -> int:
 def _unhealed(using: str) -> QuerySet[Confirmation]:
     """Return the uncertain pairs that have no delivery recorded after the mark, and none that sends the current state.
 
+    Members outside the endpoint's audience are left out, because nothing is sent of them.
+
     A delivery recorded after the mark counts even if it failed for good. The log shows the failure, and resending again
     and again to an endpoint that refuses would not help. One that was left out as unchanged does not count: it was
     compared before the mark was there.
@@ -137,4 +140,5 @@ def _unhealed(using: str) -> QuerySet[Confirmation]:
         position__gte=OuterRef("profile__changed_sequence"),
     )
     uncertain = Confirmation.objects.using(using).filter(uncertain_since__isnull=False, endpoint__is_active=True)
+    uncertain = uncertain.filter(in_audience("endpoint", "profile"))
     return uncertain.filter(~Exists(later), ~Exists(live)).order_by("uncertain_since", "pk")

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connections
 
-from live_push.models import ClientEndpoint, Delivery
+from live_push.models import ClientEndpoint, Delivery, DeliveryReason
 from live_push.models.transactions import in_transaction, lock_free
 
 from . import allowance, contents, dialect, hours, sql, transitions
@@ -54,7 +54,8 @@ def _leave_out(deliveries: Sequence[ClaimedDelivery], *, using: str) -> list[Cla
         if accepted.get(delivery.pk) and accepted[delivery.pk] == contents.compared_digest(delivery, delivery.endpoint)
     ]
     if unchanged and now is not None:
-        transitions.leave_out(ours.filter(pk__in=[delivery.pk for delivery in unchanged]), now)
+        left_out = ours.filter(pk__in=[delivery.pk for delivery in unchanged])
+        transitions.leave_out(left_out, DeliveryReason.UNCHANGED, now)
         counted = hours.count_left_out(unchanged[0].endpoint_id, len(unchanged), now, using=using)
         with connections[using].cursor() as cursor:
             for statement in [*_confirmations(unchanged, now, using=using), *counted]:

@@ -27,6 +27,7 @@ def all_pages() -> dict[str, str]:
         "an endpoint's preview": url("clientendpoint_preview", endpoint.pk),
         "pausing": url("clientendpoint_switch", endpoint.pk),
         "catching up": url("clientendpoint_catch_up", endpoint.pk),
+        "an audience": url("clientendpoint_audience", endpoint.pk),
         "a signing secret": url("clientendpoint_signing", endpoint.pk),
         "deliveries": url("delivery_changelist"),
         "members": url("userprofile_changelist"),

@@ -47,6 +47,7 @@ def actions() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "test": ("send_test_push", url("clientendpoint_test", endpoint.pk), {}),
         "pause": ("pause_clientendpoint", url("clientendpoint_switch", endpoint.pk), {"to": "pause"}),
         "resume": ("pause_clientendpoint", url("clientendpoint_switch", paused.pk), {"to": "resume"}),
+        "audience": ("change_clientendpoint", url("clientendpoint_audience", endpoint.pk), {"confirmed": '["north"]'}),
         "sign": ("change_endpoint_credentials", url("clientendpoint_signing", endpoint.pk), {"overlap_hours": 0}),
         "stop signing": ("change_endpoint_credentials", url("clientendpoint_signing", endpoint.pk), {"remove": "1"}),
         "catch up": ("resend_delivery", url("clientendpoint_catch_up", endpoint.pk), {"whom": "behind"}),
@@ -181,7 +182,7 @@ ROLES: dict[str, tuple[list[str], set[str]]] = {
             *("resend_delivery", "cancel_delivery", "send_test_push", "pause_clientendpoint"),
             *("change_clientendpoint", "change_endpoint_credentials"),
         ],
-        SENDS_AGAIN | {"test", "pause", "resume", "sign", "stop signing"},
+        SENDS_AGAIN | {"test", "pause", "resume", "audience", "sign", "stop signing"},
     ),
     "privacy officer": (["view_delivery_content", "erase_delivery_content"], both("erase_content")),
 }

@@ -24,6 +24,7 @@ from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 from jsonschema import Draft202012Validator
 from members.campaigns import join, move
+from members.clients import connect
 from members.mirror import mirror_all
 from members.models import Brand, Employee, Guest, Member, MemberProfile
 
@@ -107,7 +108,7 @@ class InUserProfileAlone(SiteTests):
         user.email = "lovelace@example.com"
         self.assert_arrives(user.save, "emailAddress", ["lovelace@example.com"])
 
-    def test_with_two_endpoints_each_gets_every_member(self) -> None:
+    def test_with_two_endpoints_each_gets_every_member_by_default(self) -> None:
         self.connect("Shop")
         bodies = self.arrived(lambda: UserProfile.objects.create(client_branding_id="north"))
         self.assertEqual([body["clientBrandingId"] for body in bodies], ["north"] * 2)
@@ -162,6 +163,23 @@ class Mirrored(SiteTests):
         self.assertEqual(UserProfile.objects.count(), 3)
         self.assert_nothing_arrives(Member.objects.all().delete)
         self.assertEqual((UserProfile.objects.count(), MemberProfile.objects.count()), (0, 0))
+
+    def test_two_brands_go_to_two_endpoints(self) -> None:
+        for brand in (self.north, self.south):
+            connect(brand.name, f"{self.server.url}{brand.code}", [brand])
+
+        def sent_to(change: Callable[[], object]) -> list[tuple[str, str]]:
+            bodies = self.arrived(change)
+            paths = [request.path for request in self.server.received]
+            # Each endpoint has connections of its own, so the order is not known.
+            return sorted((path, body["clientBrandingId"]) for path, body in zip(paths, bodies, strict=True))
+
+        ada, bob = self.member(), self.member(brand=self.south)
+        self.assertEqual(sent_to(lambda: (ada.save(), bob.save())), [("/north", "north"), ("/south", "south")])
+        ada.brand = self.south
+        self.assertEqual(sent_to(ada.save), [("/south", "south")])
+        ada.given_name = "Augusta"
+        self.assertEqual(sent_to(ada.save), [("/south", "south")])
 
     def test_what_sends_no_signal_is_mirrored_by_hand(self) -> None:
         self.connect()

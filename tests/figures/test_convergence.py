@@ -16,7 +16,7 @@ from live_push.models import ClientEndpoint, Confirmation, Delivery, Push, UserP
 from live_push.models.clock import stopped
 from live_push.rules.result import Result
 from tests.factories import ClientEndpointFactory, UserProfileFactory
-from tests.support import OK, START, deliver, statements, status
+from tests.support import OK, START, deliver, is_held, statements, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,11 +107,14 @@ def test_only_the_endpoints_asked_for_are_told() -> None:
 def test_any_state_is_counted_as_brute_force_counts_it(seed: int) -> None:
     random = Random(seed)
     endpoints = ClientEndpointFactory.create_batch(4)
+    endpoints[seed % 4].set_audience(["north", "west"])
     for number in range(30):
         changed, days = random.randrange(1, 5), random.randrange(1, 20)
         profile = UserProfileFactory()
         UserProfile._base_manager.filter(pk=profile.pk).update(
-            changed_sequence=changed, date_last_updated=START + timedelta(days=days, seconds=number)
+            changed_sequence=changed,
+            date_last_updated=START + timedelta(days=days, seconds=number),
+            client_branding_id=random.choice(["north", "south", None]),
         )
         for endpoint in endpoints[:-1]:
             if random.random() < 0.7:
@@ -124,8 +127,9 @@ def test_any_state_is_counted_as_brute_force_counts_it(seed: int) -> None:
 
 
 def _by_brute_force(endpoint: ClientEndpoint) -> Convergence:
-    accepted = {row.profile_id: row.sequence for row in Confirmation.objects.filter(endpoint=endpoint)}
-    profiles = list(UserProfile.objects.all())
+    profiles = [profile for profile in UserProfile.objects.all() if is_held(endpoint, profile)]
+    rows = Confirmation.objects.filter(endpoint=endpoint, profile__in=profiles)
+    accepted = {row.profile_id: row.sequence for row in rows}
     behind = [
         profile for profile in profiles if accepted.get(profile.pk, profile.changed_sequence) < profile.changed_sequence
     ]

@@ -29,7 +29,7 @@ from live_push.admin.shared.history import history_in_words
 from live_push.housekeeping.endpoint_file import OPTIONS, endpoints_as_toml
 from live_push.models import AuthMethod, ClientEndpoint, EndpointHealth
 from live_push.models.endpoints import Ordering
-from tests.factories import ClientEndpointFactory
+from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.readme import ROOT, snippets
 from tests.support import command
 
@@ -104,6 +104,32 @@ class TestApply:
         ClientEndpointFactory(name="other")
         assert "  other: left alone\n" in apply(file, CRM)
         assert ClientEndpoint.objects.get(name="other").is_active
+
+    def test_an_audience_is_a_list_of_brandings_or_everyone(self, file: Path) -> None:
+        UserProfileFactory(client_branding_id="north")
+        assert '+ crm: added\n    url: "https://crm.example.com/push"\n    audience: ["north"]\n' in apply(
+            file, f'{CRM}audience = ["north", "north"]\n'
+        )
+        assert crm().brandings == ["north"]
+        assert "  crm: unchanged\n" in apply(file, f'{CRM}audience = ["north"]\n')
+        assert "  crm: unchanged\n" in apply(file, CRM)
+        assert 'audience: ["north"] -> "all"' in apply(file, f'{CRM}audience = "all"\n')
+        assert (crm().audience, crm().brandings) == ("all", [])
+
+    def test_brandings_that_no_member_has_are_named_and_listed_all_the_same(self, file: Path) -> None:
+        UserProfileFactory(client_branding_id="north")
+        printed = apply(file, f'{CRM}audience = ["north", "nroth"]\n')
+        assert "Endpoint crm: no member has the branding 'nroth' yet." in printed
+        assert "'north'" not in printed
+        assert crm().brandings == ["north", "nroth"]
+        assert "Endpoint crm receives no member: its audience is empty." in apply(file, f"{CRM}audience = []\n")
+        assert crm().brandings == []
+
+    @pytest.mark.parametrize("audience", ['"north"', "[1]", '[""]', '[["north"]]', "true", f'["{"x" * 256}"]'])
+    def test_what_is_no_audience_is_refused_and_nothing_is_changed(self, file: Path, audience: str) -> None:
+        printed = apply(file, f"{CRM}audience = {audience}\n", code=2)
+        assert 'Write "all", or a list of brandings: texts of 1 to 255 characters.' in printed
+        assert not ClientEndpoint.objects.exists()
 
     def test_a_rate_limit_is_removed_by_infinity(self, file: Path) -> None:
         ClientEndpointFactory(name="crm", rate_limit_per_second=2)
@@ -523,13 +549,14 @@ class TestExport:
     def test_what_is_exported_is_what_is_there(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ClientEndpointFactory(name="plain", rate_limit_per_second=0.5, withheld_fields=["dateOfBirth"])
         ClientEndpointFactory(name="crm", api_key_auth=True, extra_headers={"X-A": 'say "ü"'}, is_active=False)
-        ClientEndpointFactory(name="shop", basic=True)
+        ClientEndpointFactory(name="shop", basic=True).set_audience(["north", 'so"uth'])
         exported, _err = run("--export")
 
         monkeypatch.setenv("SHOP_PASSWORD", "password123")
         assert "3 unchanged" in apply(file, exported, "--check", "--prune")
         assert 'password = { env = "SHOP_PASSWORD" }' in exported
         assert 'api_key = { env = "CRM_API_KEY" }' in exported
+        assert 'audience = ["north", "so\\"uth"]' in exported
 
     def test_a_variable_that_was_not_set_yet_is_named(self, file: Path) -> None:
         ClientEndpointFactory(name="shop", basic=True)

@@ -134,6 +134,7 @@ class TestOutcome:
             "last_profile": profile.pk,
             "not_found": [],
             "inactive_endpoints": [],
+            "outside_audience": [],
             "interrupted": False,
         }
 

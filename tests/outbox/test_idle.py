@@ -107,7 +107,7 @@ class TestChores:
         assert len(statements(lambda: idle.chores(using="default"))) == 1
 
     def test_are_none_in_an_empty_outbox(self) -> None:
-        assert self.chores() == (0, False, False, False)
+        assert self.chores() == (0, False, False, False, False)
 
     def test_the_workers_whose_heartbeat_is_recent_are_counted(self) -> None:
         for age in (0, 14.9, 15, 3600):

@@ -37,26 +37,16 @@ some = st.integers(0, 11)
 """Picks one of however many there are."""
 statement = st.integers(1, 30)
 worker = st.sampled_from(WORKERS)
+brandings = st.sampled_from(["north", "south", None])
+audiences = st.sampled_from([None, None, ["north"], ["north", "south"], []])
 answers = st.sampled_from(["ok", "ok", "ok", *ANSWERS])
 contents = st.sampled_from(
     [{"only_changes": True}, {"only_changes": True}, {"only_changes": False}, {"mobile_verified_as_date": True}]
 )
 interruptions = st.sampled_from(
     [
-        *(
-            "turn",
-            "keep house",
-            "save",
-            "log in",
-            "get only changes",
-            "disable",
-            "enable",
-            "redeliver",
-            "delete",
-            "resend",
-            "withdraw",
-            "prune",
-        ),
+        *("turn", "keep house", "save", "log in", "disable", "enable", "redeliver", "delete", "resend", "withdraw"),
+        *("prune", "get only changes", "move out", "move in", "narrow", "widen"),
         *("hold an answer for 3 s", "hold an answer for 20 s"),
     ]
 )
@@ -89,6 +79,7 @@ class Outbox(RuleBasedStateMachine):
         captures=st.booleans(),
         rate=st.sampled_from([None, None, 2.0]),
         members=st.integers(1, 3),
+        heard=st.lists(audiences, min_size=2, max_size=2),
         only_changes=st.lists(st.booleans(), min_size=2, max_size=2),
     )
     def open_for_business(
@@ -99,6 +90,7 @@ class Outbox(RuleBasedStateMachine):
         captures: bool,
         rate: float | None,
         members: int,
+        heard: list[list[str] | None],
         only_changes: list[bool],
     ) -> None:
         for number, (ordering, policy) in enumerate(zip(orderings, policies, strict=False)):
@@ -111,15 +103,22 @@ class Outbox(RuleBasedStateMachine):
                 only_changes=only_changes[number],
                 ignored_keys=LOGINS_IGNORED,
             )
+            endpoint.set_audience(heard[number])
             self.caps[endpoint.pk] = cap
-        UserProfileFactory.create_batch(members, city=self._city())
+        UserProfileFactory.create_batch(members, city=self._city(), client_branding_id="north")
 
     # The host project saves
 
     @precondition(lambda self: self.is_host_free and len(self.members) < MOST_PROFILES)
-    @rule()
-    def create(self) -> None:
-        self._host(lambda: UserProfileFactory(city=self._city()))
+    @rule(branding=brandings)
+    def create(self, branding: str | None) -> None:
+        self._host(lambda: UserProfileFactory(city=self._city(), client_branding_id=branding))
+
+    @precondition(lambda self: self.is_host_free and self.members)
+    @rule(one=some, branding=brandings)
+    def move(self, one: int, branding: str | None) -> None:
+        """A member leaves some audiences and enters others."""
+        self._host(lambda: self._save(one, branding))
 
     @precondition(lambda self: self.is_host_free and self.members)
     @rule(one=some, times=st.integers(1, 2))
@@ -136,7 +135,7 @@ class Outbox(RuleBasedStateMachine):
     @precondition(lambda self: self.is_host_free and self.members)
     @rule(one=some, city=st.sampled_from(["here", "there"]))
     def go_where_the_member_may_have_been(self, one: int, city: str) -> None:
-        self._host(lambda: self._save(one, city))
+        self._host(lambda: self._save(one, city=city))
 
     @precondition(lambda self: self.is_host_free and self.members)
     @rule(one=some, other=some, before=st.booleans(), after=st.booleans())
@@ -156,6 +155,12 @@ class Outbox(RuleBasedStateMachine):
         with suppress(_RollBack), transaction.atomic(using=HOST):
             self._save(one)
             raise _RollBack
+
+    @precondition(lambda self: self.is_host_free)
+    @rule(branding=brandings)
+    def move_all(self, branding: str | None) -> None:
+        members = UserProfile.objects.using(HOST).order_by("pk")
+        self._host(lambda: members.update(city=self._city(), client_branding_id=branding))
 
     @precondition(lambda self: self.is_host_free)
     @rule()
@@ -230,6 +235,10 @@ class Outbox(RuleBasedStateMachine):
                 OPERATOR, lambda: ClientEndpoint.objects.update(only_changes=bool(one % 2))
             ),
             "delete": lambda: self._host(lambda: self._member(one).delete()),
+            "move out": lambda: self._host(lambda: self._save(one, None)),
+            "move in": lambda: self._host(lambda: self._save(one, "north")),
+            "narrow": lambda: self._change_audience(one, ["south"]),
+            "widen": lambda: self._change_audience(one, None),
             "disable": lambda: self._switch(one, False),
             "enable": lambda: self._switch(one, True),
             "redeliver": self._redeliver,
@@ -239,8 +248,10 @@ class Outbox(RuleBasedStateMachine):
             "hold an answer for 3 s": lambda: self._pass_time(3, processed=False),
             "hold an answer for 20 s": lambda: self._pass_time(20, processed=True),
         }
+        self.wire.is_disturbed = True
         with at_statement(alias, number, actions[what]):
             self._guarded(alias, self.workers[alias].turn)
+        self.wire.is_disturbed = False
 
     @rule(alias=worker)
     def turn_with_slow_connections(self, alias: str) -> None:
@@ -353,6 +364,10 @@ class Outbox(RuleBasedStateMachine):
         chosen = ClientEndpoint.objects.filter(pk=_one_of(sorted(self.caps), one))
         self._guarded(OPERATOR, lambda: chosen.update(**change))
 
+    @rule(one=some, brandings=audiences)
+    def change_the_audience(self, one: int, brandings: list[str] | None) -> None:
+        self._change_audience(one, brandings)
+
     # The promise
 
     @invariant()
@@ -449,9 +464,11 @@ class Outbox(RuleBasedStateMachine):
     def _member(self, number: int) -> UserProfile:
         return UserProfile.objects.using(HOST).get(pk=_one_of(self.members, number))
 
-    def _save(self, number: int, city: str = "") -> None:
+    def _save(self, number: int, branding: str | None = "the same", *, city: str = "") -> None:
         member = self._member(number)
         member.city = city or self._city()
+        if branding != "the same":
+            member.client_branding_id = branding
         member.save()
 
     def _log_in(self, number: int) -> None:
@@ -501,6 +518,17 @@ class Outbox(RuleBasedStateMachine):
         for endpoint in ClientEndpoint.objects.filter(is_active=False):
             ClientEndpoint.objects.filter(pk=endpoint.pk).update(is_active=True)
 
+    def _change_audience(self, number: int, brandings: list[str] | None) -> None:
+        endpoint = ClientEndpoint.objects.get(pk=_one_of(sorted(self.caps), number))
+        self._guarded(OPERATOR, lambda: self._note_entered(endpoint, brandings))
+
+    def _note_entered(self, endpoint: ClientEndpoint, brandings: list[str] | None) -> None:
+        held = UserProfile.objects.in_audience_of(endpoint.pk)
+        before = set(held.values_list("pk", flat=True))
+        endpoint.set_audience(brandings)
+        for pk, state in held.exclude(pk__in=before).values_list("pk", "changed_sequence"):
+            self.wire.left_out[endpoint.pk, pk] = state
+
     def _redeliver(self) -> None:
         ids = list(Delivery.objects.values_list("pk", flat=True))
         self._guarded(OPERATOR, lambda: reopen.redeliver(ids, using=OPERATOR))
@@ -518,7 +546,7 @@ class Outbox(RuleBasedStateMachine):
     def _note_withdrawn(self, row: Delivery) -> None:
         state = UserProfile.objects.values_list("changed_sequence", flat=True).get(pk=row.profile_id)
         if withdraw.cancel([row.pk], using=OPERATOR):
-            self.wire.withdrawn[row.endpoint_id, row.profile_id or 0] = state
+            self.wire.left_out[row.endpoint_id, row.profile_id or 0] = state
 
     def _prune(self, *, bodies: bool) -> None:
         """All that is over, but for failures: they are how operators see what is missing."""

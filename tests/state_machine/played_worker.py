@@ -55,6 +55,8 @@ class PlayedWorker:
         self.wire.start(flight)
         if flight.result is not TOO_LATE:
             promises.nothing_older_starts_after_newer_was_accepted(flight)
+            if not self.wire.is_disturbed:
+                promises.nothing_starts_outside_the_audience(flight)
 
     def shutdown(self, *, wait: bool) -> None:
         """There are no threads."""

@@ -78,6 +78,12 @@ def nothing_older_starts_after_newer_was_accepted(flight: Flight) -> None:
         assert flight.sequence > accepted.sequence, f"{flight.sequence} starts, {accepted.sequence} was accepted"
 
 
+def nothing_starts_outside_the_audience(flight: Flight) -> None:
+    endpoint_id, profile_id = flight.pair
+    members = UserProfile.objects.using("default").filter(pk=profile_id)
+    assert members.in_audience_of(endpoint_id).exists() or not members.exists(), f"{flight.pair} is outside"
+
+
 def clients_never_saw_older_after_newer(wire: Wire) -> None:
     """After a yes that reached us: of a request that timed out, say, nobody here knows that the client processed it.
 
@@ -120,10 +126,10 @@ def _within_an_hour(starts: list[datetime], first: datetime) -> int:
 
 
 def nothing_is_missing(wire: Wire) -> None:
-    """Every active endpoint has the latest state of every profile as its last, or a delivery says openly why not."""
+    """Every active endpoint has the latest state of its audience as its last, or a delivery says openly why not."""
     for endpoint in ClientEndpoint.objects.active():
         confirmations = {row.profile_id: row for row in Confirmation.objects.filter(endpoint=endpoint)}
-        for profile in UserProfile.objects.all():
+        for profile in UserProfile.objects.in_audience_of(endpoint.pk):
             pair = endpoint.pk, profile.pk
             confirmed = confirmations.get(profile.pk)
             if confirmed and confirmed.sequence >= profile.changed_sequence and not confirmed.uncertain_since:
@@ -135,7 +141,7 @@ def nothing_is_missing(wire: Wire) -> None:
                     # A captured id is not pushed, and what is ignored may be older.
                     different -= {BODY_KEYS["third_party_id"], *endpoint.ignored_keys}
                     assert not different, f"{profile.pk} differs at the client in {different}"
-            elif wire.withdrawn.get(pair, 0) < profile.changed_sequence:
+            elif wire.left_out.get(pair, 0) < profile.changed_sequence:
                 rows = Delivery.objects.filter(endpoint=endpoint, profile=profile)
                 assert rows.filter(status="failed", position__gte=profile.changed_sequence).exists(), (
                     f"Nobody sees that endpoint {endpoint.pk} lacks {profile.pk} as of {profile.changed_sequence}: "

@@ -105,10 +105,12 @@ class Wire:
     starts: dict[tuple[int, datetime], list[datetime]] = field(default_factory=dict)
     known: set[tuple[int, int]] = field(default_factory=set)
     """Attempts whose acceptance was written down here, pruned or not."""
-    withdrawn: dict[Pair, int] = field(default_factory=dict)
-    """What an operator cancelled: the state of that moment."""
+    left_out: dict[Pair, int] = field(default_factory=dict)
+    """What an operator cancelled, or did not send to a wider audience: the state of that moment."""
     orphaned: set[Pair] = field(default_factory=set)
     """Where a request was written too late and its worker died before it could tell."""
+    is_disturbed: bool = False
+    """Whether something happens between two statements of a worker's turn."""
     is_slow: bool = False
     """Whether connections take their time, so that requests are not written at once."""
 

@@ -15,6 +15,7 @@ from live_push.models import (
     Delivery,
     EndpointHealth,
     EndpointHour,
+    ListedBranding,
     Push,
     StoredConvergence,
     Tier,
@@ -61,6 +62,7 @@ def columns_of_client_endpoint(row: ClientEndpoint) -> None:
     assert_type(row.is_active, bool)
     assert_type(row.disabled_reason, str)
     assert_type(row.contact_email, str)
+    assert_type(row.audience, str)
     assert_type(row.extra_headers, dict[str, str])
     assert_type(row.capture_third_party_id, bool)
     assert_type(row.capture_marker, int | None)
@@ -142,6 +144,14 @@ def columns_of_endpoint_health(row: EndpointHealth) -> None:
     assert_type(row.inactive_since, datetime | None)
     assert_type(row.activated_at, datetime | None)
     assert_type(row.caught_up_at, datetime | None)
+    assert_type(row.outside_check_at, datetime | None)
+
+
+def columns_of_listed_branding(row: ListedBranding) -> None:
+    assert_type(row.id, int)
+    assert_type(row.endpoint_id, int)
+    assert_type(row.endpoint, ClientEndpoint)
+    assert_type(row.client_branding_id, str)
 
 
 def columns_of_endpoint_hour(row: EndpointHour) -> None:

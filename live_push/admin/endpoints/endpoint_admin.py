@@ -24,7 +24,7 @@ from live_push.admin.shared.permissions import may
 from live_push.admin.shared.recent import recent
 from live_push.exceptions import EndpointUrlError
 from live_push.figures import pages
-from live_push.models import AuthMethod, ClientEndpoint, Delivery, EndpointHour, EndpointState
+from live_push.models import Audience, AuthMethod, ClientEndpoint, Delivery, EndpointHour, EndpointState
 from live_push.models.clock import DbNow
 from live_push.models.endpoint_state import in_state
 from live_push.outbox.hours import percentile
@@ -33,6 +33,7 @@ from live_push.rules.result import ErrorCode
 from live_push.rules.translation import translated
 
 from . import credential_age
+from .audience import AudiencePage, audience_in_words
 from .catch_up import CatchUpPage
 from .form import EndpointForm, EndpointFormWithCredentials, with_masked_secrets
 from .preview import EndpointPreviewPage
@@ -93,7 +94,15 @@ class EndpointChangeList(ChangeList):
 class ClientEndpointAdmin(LivePushAdmin):
     """The list and the form. Each further page is a class of its own."""
 
-    pages = (TestPushPage, EndpointPreviewPage, SigningSecretPage, CatchUpPage, SwitchPage, OverviewPage)
+    pages = (
+        TestPushPage,
+        EndpointPreviewPage,
+        AudiencePage,
+        SigningSecretPage,
+        CatchUpPage,
+        SwitchPage,
+        OverviewPage,
+    )
 
     list_display = ("name_and_host", "state", "success_rate", "queue", "behind", "set_up")
     list_filter = (StateFilter, "auth_method", "capture_third_party_id")
@@ -101,7 +110,7 @@ class ClientEndpointAdmin(LivePushAdmin):
     search_help_text = gettext_lazy("Searches the names.")
     ordering = ("name",)
     actions = ("send_test_push", "pause", "resume")
-    radio_fields = {"auth_method": admin.VERTICAL, "ordering": admin.VERTICAL}
+    radio_fields = {"audience": admin.VERTICAL, "auth_method": admin.VERTICAL, "ordering": admin.VERTICAL}
     readonly_fields = ("address", "why_disabled")
     change_form_template = "admin/live_push/clientendpoint/change_form.html"
 
@@ -166,6 +175,7 @@ class ClientEndpointAdmin(LivePushAdmin):
     @admin.display(description=gettext_lazy("set-up"))
     def set_up(self, endpoint: Any) -> SafeString:
         more: list[str] = [_("signed")] if endpoint.signing_secret is not None else []
+        more += [_("only listed members")] if endpoint.audience == Audience.LISTED else []
         more += [_("synchronizes the third-party ID")] if endpoint.capture_third_party_id else []
         if count := endpoint.figures.conflicts:
             more.append(linked(endpoint, conflicts_in_words(count), cause=ErrorCode.ID_CONFLICT))
@@ -196,6 +206,9 @@ class ClientEndpointAdmin(LivePushAdmin):
         # Only a disabled endpoint has a reason to show.
         state = ["is_active", "why_disabled"] if obj is not None and not obj.is_active else ["is_active"]
         wire = ["timeframe_score_alias", "null_levels_as_objects", "mobile_verified_as_date", "withheld_fields"]
+        if obj is None:
+            # A stored endpoint's audience is changed on a page of its own, which counts the members first.
+            wire.insert(0, "audience")
         return [
             (None, {"fields": ["name", address, *state, "contact_email"]}),
             (_("How we log in"), {"fields": credentials, "classes": ["lp-credentials"]}),
@@ -232,6 +245,13 @@ class ClientEndpointAdmin(LivePushAdmin):
             obj.disabled_reason = paused_by(request)
         super().save_model(request, obj, form, change)
 
+    def response_add(self, request: HttpRequest, obj: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().response_add(request, obj, *args, **kwargs)
+        page = AudiencePage(self)
+        if obj.audience == Audience.LISTED and page.allows(request):
+            return HttpResponseRedirect(page.url(obj.pk))
+        return response
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deleting an endpoint would delete its log, perhaps millions of rows, in one request. Disabling it is enough.
         return super().has_delete_permission(request, obj) and (
@@ -265,6 +285,7 @@ class ClientEndpointAdmin(LivePushAdmin):
                 (_("Last success"), formatting.moment(endpoint.health.last_success_at, endpoint.now)),
                 (_("Last failure"), formatting.moment(endpoint.health.last_failure_at, endpoint.now)),
                 (_("Failures in a row"), formatting.number(endpoint.health.failures_in_row)),
+                (_("Audience"), audience_in_words(endpoint)),
                 (_("Waiting"), formatting.number(figures.waiting.deliveries)),
                 (_("Oldest due"), formatting.moment(figures.waiting.oldest_due_at, endpoint.now)),
                 (

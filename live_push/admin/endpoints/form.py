@@ -92,6 +92,7 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
             "name",
             "url",
             "is_active",
+            "audience",
             "contact_email",
             "extra_headers",
             "capture_third_party_id",
@@ -112,6 +113,10 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
                 "accepted. The log shows it as cancelled. Resends are always sent."
             ),
             "name": _("The name on pages, in commands and in notices."),
+            "audience": _(
+                "Which members are sent to this endpoint. You choose the brandings on the next page; "
+                "until then, nobody is sent."
+            ),
             "ordering": _("What happens to an older update of a member when there is a newer one."),
             "max_in_flight": _("To this endpoint, over all workers."),
             "rate_limit_per_second": _(

@@ -18,6 +18,7 @@ from live_push.admin.shared.request_shown import shown
 from live_push.delivery import test_push
 from live_push.engines.run import make_transport
 from live_push.exceptions import LivePushError
+from live_push.figures.brandings import is_in_audience
 from live_push.models import ClientEndpoint, UserProfile
 from live_push.models.clock import db_now
 from live_push.outbox.snapshots import current_snapshot
@@ -103,6 +104,8 @@ class TestPushPage(Page):
     def _send_or_show(self, request: HttpRequest, endpoint: ClientEndpoint, chosen: dict[str, Any]) -> dict[str, Any]:
         profile = chosen.get("member")
         now = db_now(router.db_for_read(ClientEndpoint))
+        if profile is not None and not is_in_audience(profile, endpoint, using=router.db_for_write(UserProfile)):
+            return {"problem": _("The member is outside this endpoint's audience, so nothing is sent.")}
         try:
             snapshot = None if profile is None else current_snapshot(profile)
             composed = test_push.compose(endpoint, at=now, snapshot=snapshot)

@@ -13,6 +13,7 @@ from live_push.contract import conformity, encoding, payload
 from live_push.delivery import test_push
 from live_push.delivery.send import make_request
 from live_push.exceptions import LivePushError, PayloadError
+from live_push.figures.brandings import is_in_audience
 from live_push.models import ClientEndpoint, Confirmation, Push, UserProfile
 from live_push.models.clock import db_now
 from live_push.outbox import snapshots
@@ -31,6 +32,8 @@ def of_member(profile: UserProfile, endpoint: ClientEndpoint) -> dict[str, Any]:
     if snapshot.payload is None:
         return {"endpoint": endpoint, "problem": translated(snapshot.error)}
     body = encoding.load(snapshot.payload)
+    if not is_in_audience(profile, endpoint, using=using):
+        return {"endpoint": endpoint, "problem": _("The member is outside this endpoint's audience: nothing is sent.")}
     context = _request(endpoint, body, sequence=profile.changed_sequence)
     return context if "problem" in context else {**context, **_since_accepted(profile, endpoint, body)}
 

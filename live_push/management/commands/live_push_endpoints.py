@@ -14,7 +14,9 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
+from live_push.figures.brandings import unused_brandings
 from live_push.housekeeping.endpoint_file import (
+    AUDIENCE,
     NO_LIMIT,
     EndpointFileError,
     endpoints_as_toml,
@@ -70,6 +72,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"errors": [asdict(fault) for fault in error.faults]}))
             raise SystemExit(WRONG_CALL) from None
         self._report(steps, check=check, as_json=options["json"], verbosity=options["verbosity"])
+        self._warn_of_unused_brandings(steps)
         differs = any(step.writes for step in steps)
         if differs and not check and user_id is None and history_is_kept():
             self.stderr.write("The changes are not in the admin's history. Name a user with --user to enter them.")
@@ -81,6 +84,15 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"applied": not check, "endpoints": list(map(_as_object, steps))}))
         elif verbosity:
             self.stdout.write("\n".join(_as_text(steps, check=check)))
+
+    def _warn_of_unused_brandings(self, steps: Sequence[PlannedStep]) -> None:
+        using = router.db_for_write(ClientEndpoint)
+        for step in steps:
+            _old, audience = step.changes.get(AUDIENCE, (None, None))
+            if audience == []:
+                self.stderr.write(f"Endpoint {step.endpoint.name} receives no member: its audience is empty.")
+            for branding in unused_brandings(audience, using=using) if isinstance(audience, list) else ():
+                self.stderr.write(f"Endpoint {step.endpoint.name}: no member has the branding {branding!r} yet.")
 
 
 def _exported() -> str:

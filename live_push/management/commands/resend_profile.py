@@ -41,6 +41,7 @@ class ResendSummary:
     last_profile: int | None = None
     not_found: list[str] = field(default_factory=list)
     inactive_endpoints: list[str] = field(default_factory=list)
+    outside_audience: list[int] = field(default_factory=list)
     interrupted: bool = False
 
 
@@ -92,6 +93,9 @@ class Command(BaseCommand):
         summary = ResendSummary(dry_run=options["dry_run"], endpoints=[])
         endpoints = self._endpoints(options["endpoint"], summary, using)
         profiles = self._profiles(options, summary, using)
+        if options["ids"] or options["email"] or options["third_party_id"]:
+            held = set[int]().union(*(_ids(profiles.in_audience_of(endpoint.pk)) for endpoint in endpoints))
+            summary.outside_audience = sorted(_ids(profiles) - held) if endpoints else []
         total = profiles.count()
         if options["all"] and not (options["yes"] or options["dry_run"]):
             self._ask(total)
@@ -105,7 +109,7 @@ class Command(BaseCommand):
         self._report(summary, options)
         if summary.interrupted:
             raise SystemExit(INTERRUPTED)
-        if summary.not_found or summary.inactive_endpoints or not endpoints:
+        if summary.not_found or summary.inactive_endpoints or summary.outside_audience or not endpoints:
             raise SystemExit(1)
 
     def _refuse_wrong_calls(self, options: dict[str, Any]) -> None:
@@ -176,7 +180,8 @@ class Command(BaseCommand):
                             behind, using=using, endpoint_ids=[endpoint.pk], due_at=due_at
                         )
             elif options["dry_run"]:
-                summary.deliveries += span.count * len(endpoints)
+                profiles: Any = span.profiles
+                summary.deliveries += sum(profiles.in_audience_of(endpoint.pk).count() for endpoint in endpoints)
             else:
                 endpoint_ids = [endpoint.pk for endpoint in endpoints]
                 summary.deliveries += resend.record_selected(
@@ -200,6 +205,9 @@ class Command(BaseCommand):
             self.stderr.write(f"No profile: {name}")
         for name in summary.inactive_endpoints:
             self.stderr.write(f"Endpoint {name} is not active: nothing is sent to it. Activate it first.")
+        for pk in summary.outside_audience:
+            names = ", ".join(summary.endpoints)
+            self.stderr.write(f"Profile {pk} is outside the audience of {names}: nothing is sent.")
         if not summary.endpoints:
             self.stderr.write("There is no active endpoint to send to. Add or activate one in the admin.")
         if summary.interrupted:
@@ -211,6 +219,10 @@ class Command(BaseCommand):
                 f"{summary.profiles:,} profiles looked at, {summary.deliveries:,} deliveries {outcome}"
                 f" for {', '.join(summary.endpoints) or 'no endpoint'}."
             )
+
+
+def _ids(profiles: UserProfileQuerySet) -> set[int]:
+    return set(profiles.values_list("pk", flat=True))
 
 
 def _span_size(options: dict[str, Any]) -> int:

@@ -1,0 +1,110 @@
+"""The audience of an endpoint: the members that it receives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db import models, router, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils.translation import gettext_lazy as _
+
+from .clock import db_now
+from .column_types import Text
+from .health import EndpointHealth
+from .text_columns import IdField
+from .transactions import locked
+
+
+class Audience(models.TextChoices):
+    """Which members an endpoint receives."""
+
+    ALL = "all", _("all members")
+    LISTED = "listed", _("only members with one of the listed brandings")
+
+
+class EndpointAudience(models.Model):
+    """The part of an endpoint that says which members it receives. :meth:`set_audience` changes it."""
+
+    audience = models.CharField(
+        _("audience"),
+        max_length=6,
+        choices=Audience.choices,
+        default=Audience.ALL,
+        help_text=_("Which members are sent to this endpoint. Members outside its audience are never sent."),
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def brandings(self) -> list[str]:
+        """The listed brandings, sorted. They count only if the audience is ``listed``."""
+        listed = ListedBranding.objects.using(router.db_for_write(ListedBranding, instance=self))
+        return sorted(listed.filter(endpoint=self.pk).values_list("client_branding_id", flat=True))
+
+    def set_audience(self, brandings: Iterable[str] | None) -> None:
+        """Send only the members whose ``client_branding_id`` is one of these to the endpoint; ``None``: all members.
+
+        An empty list holds no member. Nothing is sent to members who enter, until their next update or a catch-up.
+        Raises ``ValidationError`` for a branding that is not a text of 1 to 255 characters.
+        """
+        if isinstance(brandings, str | Mapping):
+            raise TypeError(f"Brandings are a list of texts, not {brandings!r}.")
+        wanted = set() if brandings is None else set(brandings)
+        for branding in wanted:
+            ListedBranding(client_branding_id=branding).clean_fields(exclude=["endpoint"])
+        using = router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using, savepoint=False):
+            stored = locked(type(self)._base_manager.using(using).filter(pk=self.pk))
+            was_listed = stored.values_list("audience", flat=True).get() == Audience.LISTED
+            rows = ListedBranding.objects.using(using).filter(endpoint=self.pk)
+            listed = set(rows.values_list("client_branding_id", flat=True))
+            rows.filter(client_branding_id__in=listed - wanted).delete()
+            rows.bulk_create(
+                ListedBranding(endpoint_id=self.pk, client_branding_id=branding) for branding in sorted(wanted - listed)
+            )
+            self.audience = Audience.ALL if brandings is None else Audience.LISTED
+            # Even if only the list differs: the new version tells workers and stored figures of the change.
+            self.save(using=using, update_fields=["audience"])
+            note_change([self.pk], is_wider=was_listed and bool(brandings is None or wanted - listed), using=using)
+
+
+def note_change(endpoint_ids: Iterable[int], *, is_wider: bool, using: str) -> None:
+    """Let housekeeping look after a change of audiences: for what waits outside, and for changes under way.
+
+    Call it in the transaction of the change. The transaction of a change that is under way does not see an audience
+    that ``is_wider``, so it is looked for like after an activation.
+    """
+    noted: dict[str, Any] = {"outside_check_at": None}
+    if is_wider:
+        noted |= {"activated_at": db_now(using), "caught_up_at": None}
+    EndpointHealth.objects.using(using).filter(pk__in=list(endpoint_ids)).update(**noted)
+
+
+def in_audience(endpoint: str, profile: str) -> Q:
+    """Return the condition that the audience holds the member. The arguments are the ORM paths to both."""
+    branding = OuterRef(f"{profile}__client_branding_id")
+    listed = ListedBranding.objects.filter(endpoint=OuterRef(endpoint), client_branding_id=branding)
+    return Q(**{f"{endpoint}__audience": Audience.ALL}) | Q(Exists(listed))
+
+
+class ListedBranding(models.Model):
+    """A branding in the list of an endpoint. Write it with :meth:`EndpointAudience.set_audience`."""
+
+    endpoint = models.ForeignKey(
+        "live_push.ClientEndpoint", on_delete=models.CASCADE, related_name="listed_brandings", db_index=False
+    )
+    client_branding_id: Text = IdField(_("client branding"), max_length=255)
+
+    class Meta:
+        verbose_name = _("listed branding")
+        verbose_name_plural = _("listed brandings")
+        constraints = [
+            models.UniqueConstraint(fields=["endpoint", "client_branding_id"], name="live_push_branding_listed_once"),
+            # A member without a branding has null, or a blank text if another program wrote it, and is in no list.
+            models.CheckConstraint(condition=~Q(client_branding_id=""), name="live_push_listed_branding_not_blank"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.client_branding_id)
