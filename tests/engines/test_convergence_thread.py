@@ -194,4 +194,4 @@ def test_a_sweep_counts_after_it_has_delivered(monkeypatch: pytest.MonkeyPatch) 
     endpoint = ClientEndpointFactory()
     UserProfileFactory()
     assert sweep("default", engine="once") == 1
-    assert complete()["endpoints"] == {str(endpoint.pk): [endpoint.version, 1, 0, None]}
+    assert complete()["endpoints"] == {str(endpoint.pk): [endpoint.version, 1, 0, None, 0]}
