@@ -78,8 +78,8 @@ def _described(value: Any) -> str:
 def push_profile(profile: UserProfile, *, endpoints: Iterable[ClientEndpoint] | None = None) -> int:
     """Resend the current state of a profile as a new event, and return the number of deliveries.
 
-    The push goes to all active endpoints, or to those of ``endpoints`` that are active. The state is read when the push
-    is first sent.
+    The push goes to all active endpoints, or to those of ``endpoints`` that are active, if their audience holds the
+    profile. The state is read when the push is first sent.
     """
     # Use the database to which profile.save() would write.
     using = router.db_for_write(UserProfile, instance=profile)

@@ -31,9 +31,10 @@ def start_current(
         again = [delivery for delivery in others if delivery.endpoint_id in changed]
         started += _start(again, using=using, patient=patient)
         others = without(started, others)
-    others = give_back.leave_out_outsiders(others, using=using)
+    give_back.leave_out_outsiders(others, using=using)
     if give_back.give_back(others, using=using) < len(others):
-        # A statement has started some of them, and their endpoint was disabled before the new values were read.
+        # A statement has started some of them, and their endpoint was disabled, or the member left its audience, before
+        # the new values were read.
         give_back.undo(others, using=using)
     return started
 

@@ -153,7 +153,7 @@ def _flag(label: Any) -> Flag:
 
 
 class UserProfile(RemembersStored):
-    """A member of the loyalty program. Every save is pushed to every active endpoint."""
+    """A member of the loyalty program. Every save is pushed to every active endpoint that receives the member."""
 
     user = TrackedOneToOneField(
         settings.AUTH_USER_MODEL,

@@ -1,10 +1,11 @@
 """The database half of a push: record it, give it to a worker, write down its outcome. No network is used here.
 
-A change of a profile becomes a push with a delivery for each active endpoint. Workers claim due deliveries, start them,
-send their requests (:mod:`live_push.delivery`) and settle the outcomes. Only this package changes deliveries.
+A change of a profile becomes a push with a delivery for each active endpoint whose audience holds the profile. Workers
+claim due deliveries, start them, send their requests (:mod:`live_push.delivery`) and settle the outcomes. Only this
+package changes deliveries.
 
 ===================  ===============================================================================================
-``record``           record a change: one push, and one delivery for each active endpoint
+``record``           record a change: one push, and one delivery for each endpoint that receives it
 ``resend``           record pushes without a body: for operators, bulk writes and activated endpoints
 ``draw``             give a push without a body the current state when it is first sent
 ``claim``            take due deliveries for a worker, under a lease and a token
@@ -17,6 +18,7 @@ send their requests (:mod:`live_push.delivery`) and settle the outcomes. Only th
 ``uncertain``        resend the current state to clients that may have processed an older state last
 ``reopen``           redeliver, or activate an endpoint again: deliveries begin a new run
 ``catch_up``         resend changes that were under way while their endpoint was being activated
+``outside``          end waiting deliveries of members outside their endpoint's audience
 ``behind``           find the profiles whose current state an endpoint has not accepted
 ``withdraw``         cancel waiting deliveries, and erase what was sent, for operators
 ``erase``            erase the data of deleted members from the log

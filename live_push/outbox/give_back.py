@@ -58,17 +58,16 @@ def give_back(
     return rows
 
 
-def leave_out_outsiders(deliveries: Collection[ClaimedDelivery], *, using: str) -> list[ClaimedDelivery]:
-    """Cancel those of these claimed deliveries whose member is outside the endpoint's audience; return the others."""
-    judged = [delivery for delivery in deliveries if delivery.endpoint.audience != Audience.ALL]
+def leave_out_outsiders(deliveries: Collection[ClaimedDelivery], *, using: str) -> None:
+    """Cancel those of these claimed deliveries that were not started and whose member is outside the audience."""
+    judged = [delivery.pk for delivery in deliveries if delivery.endpoint.audience != Audience.ALL]
     if not judged:
-        return list(deliveries)
-    rows = Delivery.objects.using(using).filter(pk__in=[delivery.pk for delivery in judged]).outside_audience()
+        return
+    rows = Delivery.objects.using(using).filter(pk__in=judged).outside_audience()
     ids = set(rows.values_list("pk", flat=True))
-    outside = [delivery for delivery in judged if delivery.pk in ids]
+    outside = [delivery for delivery in deliveries if delivery.pk in ids]
     if _change_free(outside, lambda free: transitions.leave_out(free, DeliveryReason.AUDIENCE, DbNow()), using=using):
         take_back_probes(outside, using=using)
-    return [delivery for delivery in deliveries if delivery.pk not in ids]
 
 
 def _change_free(

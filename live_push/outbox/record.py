@@ -1,4 +1,4 @@
-"""Record changes: in the transaction of a change, insert one push, and one delivery for each active endpoint."""
+"""Record changes: in the transaction of a change, insert one push, and one delivery for each receiving endpoint."""
 
 from __future__ import annotations
 

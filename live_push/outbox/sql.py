@@ -100,12 +100,13 @@ SELECT d.id, {now},
           AND c.uncertain_since IS NULL)
 FROM {delivery} d JOIN {endpoint} e ON e.id = d.endpoint_id
 WHERE {deliveries} AND e.version = %(version)s AND e.is_active
-  AND (SELECT p.{trigger} FROM {push} p WHERE p.id = d.push_id) <> 'resend'
+  AND (SELECT p.{trigger} FROM {push} p WHERE p.id = d.push_id) <> 'resend' AND {audience}
 """
 """Of deliveries that a worker claimed from one endpoint and has locked: those that may be left out, with the digest of
 what the client has accepted; it is empty or null if that is not certain. The current time comes with each row.
 
-Neither a resend is left out, nor a delivery whose endpoint was changed after the worker has read it.
+Neither a resend is left out, nor a delivery whose endpoint was changed after the worker has read it. Deliveries outside
+the audience are ended by the start, with a reason of their own.
 """
 
 FORGET_CONTENT: Final = """

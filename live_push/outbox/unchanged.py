@@ -74,6 +74,7 @@ def _accepted(
         deliveries=dialect.any_of(values, "d.id", delivery_ids, using=using),
         now=dialect.select_moment(dialect.time_of_database(values, "now", using=using), using=using),
         trigger=connections[using].ops.quote_name("trigger"),
+        audience=sql.audience_holds("d.profile_id", using=using),
     )
     with connections[using].cursor() as cursor:
         cursor.execute(statement, values)

@@ -113,6 +113,12 @@ def test_an_audience_that_no_member_has_is_named_and_not_refused(boss: Client, e
     assert stored(endpoint) == ("listed", ["nroth"])
 
 
+def test_a_typed_branding_that_is_too_long_is_refused_with_a_sentence(boss: Client, endpoint: ClientEndpoint) -> None:
+    page = choose(boss, endpoint, further="x" * 256)
+    assert "A branding has at most 255 characters." in page
+    assert "Change the audience" not in page
+
+
 def test_back_to_everyone(boss: Client, endpoint: ClientEndpoint) -> None:
     endpoint.set_audience(["north"])
     confirm_twice(

@@ -249,17 +249,29 @@ class TestRules:
         assert change(boss, endpoint, withheld_fields=["dateOfBirth", "gender"]).status_code == 302
         assert sorted(fresh(endpoint).withheld_fields) == ["dateOfBirth", "gender"]
 
-    def test_only_changes_and_its_ignored_keys_are_ticked(self, boss: Client) -> None:
+    @pytest.mark.parametrize(
+        ("typed", "keys"),
+        [
+            pytest.param("dateLastUpdated, dateLastLogin", ["dateLastUpdated", "dateLastLogin"], id="commas"),
+            pytest.param("dateLastLogin dateLastLogin\n", ["dateLastLogin"], id="blanks"),
+            pytest.param("", [], id="nothing"),
+        ],
+    )
+    def test_ignored_keys_are_typed(self, boss: Client, typed: str, keys: list[str]) -> None:
         endpoint = ClientEndpointFactory()
-        assert fresh(endpoint).ignored_keys == ["dateLastUpdated"]
-        ticked = {"only_changes": "on", "ignored_keys": ["dateLastLogin", "dateLastUpdated"]}
-        assert change(boss, endpoint, **ticked).status_code == 302
-        assert fresh(endpoint).only_changes
-        assert sorted(fresh(endpoint).ignored_keys) == ["dateLastLogin", "dateLastUpdated"]
+        page = boss.get(url("clientendpoint_change", endpoint.pk)).content.decode()
+        assert 'name="ignored_keys" value="dateLastUpdated"' in page
+        assert change(boss, endpoint, only_changes="on", ignored_keys=typed).status_code == 302
+        assert (fresh(endpoint).only_changes, fresh(endpoint).ignored_keys) == (True, keys)
+
+    def test_a_save_of_the_form_that_changes_nothing_keeps_what_clients_have_accepted(self, boss: Client) -> None:
+        endpoint = ClientEndpointFactory(only_changes=True)
+        assert change(boss, endpoint, contact_email="ops@example.com").status_code == 302
+        assert fresh(endpoint).content_version == endpoint.content_version
 
     def test_an_unknown_ignored_key_is_refused_with_the_nearest_and_nothing_changes(self, boss: Client) -> None:
         endpoint = ClientEndpointFactory()
-        found = complaints(change(boss, endpoint, only_changes="on", ignored_keys=["dateLastLogon"]))
+        found = complaints(change(boss, endpoint, only_changes="on", ignored_keys="dateLastLogon"))
         sentence = "'dateLastLogon' is not a top-level key of the body, so it can't be ignored. "
         assert found == {"ignored_keys": [f"{sentence}The nearest is 'dateLastLogin'."]}
         assert not fresh(endpoint).only_changes

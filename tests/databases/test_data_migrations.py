@@ -85,6 +85,7 @@ ROWS: dict[str, Callable[[Any], dict[str, Any]]] = {
     },
     "ClientEndpoint": lambda _: {"name": "acme", "url": "https://acme.example.com/", "withheld_fields": ["city"]},
     "EndpointHealth": lambda made: {"endpoint": made["ClientEndpoint"], "failures_in_row": 2},
+    "ListedBranding": lambda made: {"endpoint": made["ClientEndpoint"], "client_branding_id": "north"},
     "EndpointHour": lambda made: {"endpoint": made["ClientEndpoint"], "hour": MOMENT, "within_ms": 5, "attempts": 1},
     "Confirmation": lambda made: {
         "endpoint": made["ClientEndpoint"],

@@ -29,6 +29,7 @@ from live_push.models import (
     Delivery,
     DeliveryStatus,
     EndpointHealth,
+    ListedBranding,
     Push,
     UserProfile,
 )
@@ -621,3 +622,38 @@ class TestADatabaseThatCanNotSkipLockedRows:
 
     def test_what_was_claimed_before_is_not_started(self, clock: Clock) -> None:
         TestMembersAreBeingDeleted().test_what_was_claimed_before_is_not_started_and_others_are(clock)
+
+
+class TestAudience:
+    """An endpoint that receives only listed members."""
+
+    @pytest.fixture
+    def members(self) -> list[UserProfile]:
+        ClientEndpointFactory().set_audience(["north"])
+        return UserProfileFactory.create_batch(2, client_branding_id="north")
+
+    def test_a_member_whose_row_is_held_is_judged_as_it_was_committed_last(
+        self, members: list[UserProfile], clock: Clock
+    ) -> None:
+        with worker(lambda _request: OK, clock) as working, held(UserProfile.objects.all()):
+            UserProfile._base_manager.using(HOST).update(client_branding_id="south")
+            working.work()
+        assert set(Delivery.objects.values_list("status", "reason")) == {("succeeded", "")}
+
+    def test_a_delivery_that_is_held_ends_at_the_next_search(self, members: list[UserProfile]) -> None:
+        UserProfile._base_manager.update(client_branding_id="south")
+        with held(Delivery.objects.filter(profile=members[0])):
+            base.do_housekeeping("default")
+        assert list(Delivery.objects.order_by("profile").values_list("status", flat=True)) == ["pending", "cancelled"]
+        EndpointHealth.objects.update(outside_check_at=None)
+        base.do_housekeeping("default")
+        assert not Delivery.objects.filter(status="pending").exists()
+
+    @pytest.mark.parametrize("model", [ListedBranding, ClientEndpoint, EndpointHealth])
+    def test_a_save_does_not_wait_for_an_operator_who_is_changing_it(
+        self, model: type[Any], members: list[UserProfile]
+    ) -> None:
+        Delivery.objects.all().delete()
+        with held(model.objects.all()):
+            members[0].save()
+        assert Delivery.objects.count() == 1

@@ -25,7 +25,7 @@ from live_push.models import (
     UserProfile,
 )
 from live_push.models.clock import stopped
-from live_push.outbox import erasure_report, idle, outside, resend, uncertain
+from live_push.outbox import erasure_report, idle, outside, resend, start, uncertain
 from live_push.outbox.behind import profiles_behind
 from live_push.outbox.catch_up import catch_up
 from live_push.outbox.claim import claim
@@ -208,6 +208,19 @@ class TestStarting:
         assert EndpointHealth.objects.get(pk=endpoint.pk).breaker_state == "open"
         with stopped(START + timedelta(seconds=1)):
             assert len(deliver()) == 1
+
+    def test_what_was_started_for_a_member_who_leaves_before_that_is_known_is_undone_and_cancelled(self) -> None:
+        """The answer to the statement that started it was lost, or is read by a second statement."""
+        listed("north")
+        UserProfileFactory(client_branding_id="north")
+        claimed = claim(ClaimRequest(name="w"), using="default")[0].deliveries
+        start.start(claimed, using="default")
+        UserProfile._base_manager.update(client_branding_id="south")
+        assert starting.start_current(claimed, [], using="default", patient=()) == []
+        delivery = Delivery.objects.get()
+        assert (delivery.status, delivery.attempts_made, delivery.run_started_at) == ("pending", 0, None)
+        assert deliver() == []
+        assert Delivery.objects.get().reason == "audience"
 
     def test_the_next_of_a_pair_may_go_after_an_older_one_was_left_out(self) -> None:
         listed("north", ordering="strict")

@@ -248,6 +248,15 @@ class TestNothingIsLeftOut:
         ClientEndpoint.objects.filter(pk=told.pk).update(withheld_fields=[])
         assert unchanged.end_unchanged(waiting, using="default") == []
 
+    def test_of_a_member_outside_the_audience_for_another_reason(self) -> None:
+        told = endpoint()
+        told.set_audience(["north"])
+        profile = accepted_member(client_branding_id="north")
+        log_in(profile)
+        told.set_audience(["south"])
+        assert deliver() == []
+        assert reasons() == [("succeeded", ""), ("cancelled", "audience")]
+
     def test_if_the_lease_was_lost(self) -> None:
         endpoint()
         log_in(accepted_member())

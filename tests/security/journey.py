@@ -356,6 +356,7 @@ def typed_key(**changed: str) -> dict[str, str]:
     return {
         "name": "typed",
         "url": "https://typed.example.com:8443/",
+        "audience": "all",
         "auth_method": "api_key",
         "new_api_key": marker.API_KEY,
         "ordering": "in_order",

@@ -24,6 +24,8 @@ from live_push.rules.translation import translated
 MOST_OFFERED = 100
 """How many brandings the page offers to tick. Others can be typed."""
 
+BRANDING_CHARACTERS = 255
+
 NAMED_IN_WORDS = 5
 
 
@@ -52,13 +54,19 @@ class AudienceForm(forms.Form):
         if not members:
             del self.fields["brandings"]
 
+    def clean_further(self) -> list[str]:
+        """Return the typed brandings."""
+        typed = sorted({line.strip() for line in self.cleaned_data["further"].splitlines()} - {""})
+        if any(len(branding) > BRANDING_CHARACTERS for branding in typed):
+            raise forms.ValidationError(_("A branding has at most 255 characters. Is there a line break missing?"))
+        return typed
+
     @property
     def chosen(self) -> list[str] | None:
         """The listed brandings, sorted; ``None`` for all members."""
         if self.cleaned_data["audience"] == Audience.ALL:
             return None
-        typed = {line.strip() for line in self.cleaned_data["further"].splitlines()} - {""}
-        return sorted({*self.cleaned_data.get("brandings", []), *typed})
+        return sorted({*self.cleaned_data.get("brandings", []), *self.cleaned_data["further"]})
 
 
 class AudiencePage(Page):

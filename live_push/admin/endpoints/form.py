@@ -48,10 +48,16 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-class IgnoredKeysField(forms.MultipleChoiceField):
-    """Keys of the body. An unknown one is refused with the nearest known one."""
+class IgnoredKeysField(forms.CharField):
+    """Keys of the body, separated by commas or blanks. An unknown one is refused with the nearest known one."""
 
-    def validate(self, value: list[str]) -> None:
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        return list(dict.fromkeys((value or "").replace(",", " ").split()))
+
+    def validate(self, value: Any) -> None:
         validators.ignored_keys(value)
 
 
@@ -77,12 +83,11 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
     ignored_keys = IgnoredKeysField(
         label=_("Ignored keys"),
         required=False,
-        widget=forms.CheckboxSelectMultiple,
-        choices=[(field.key, field.key) for field in BODY],
         initial=ignored_by_default,
         help_text=_(
-            "With “only changes”: a change of these keys alone is not sent. Every update moves dateLastUpdated, so "
-            "without it nothing is left out. Add dateLastLogin if the client does not need each login."
+            "With “only changes”: a change of these keys alone is not sent. Separate them by commas. Every update "
+            "moves dateLastUpdated, so without it nothing is left out. Add dateLastLogin if the client does not need "
+            "each login."
         ),
     )
 
