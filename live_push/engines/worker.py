@@ -143,7 +143,7 @@ class WorkerLoop:
             self._woken.close()
 
     def _wait_for_tables(self) -> None:
-        """Before the first ``migrate``, such as in a new project's ``runserver``, wait until there is something to do."""
+        """Before the first ``migrate``, such as in a new project's ``runserver``, say so and wait for it."""
         if has_table(Delivery, self.using):
             return
         logger.warning("The tables of live_push do not exist yet. Run `manage.py migrate`: the worker starts then.")

@@ -36,8 +36,8 @@ IS_LISTED: Final = """(SELECT m.client_branding_id FROM {profile} m WHERE m.id =
 """The condition that an endpoint's list has the branding of a member. ``member`` and ``of`` are SQL of their ids.
 
 A scalar subquery reads the member. PostgreSQL turns an ``EXISTS`` over both tables into a join, and begins it with all
-members while it has no statistics, such as after a large import. The condition is null for a member without a branding, so
-it can't be negated.
+members while it has no statistics, such as after a large import. The condition is null for a member without a branding,
+so it can't be negated.
 """
 
 LOOK: Final = """
