@@ -40,7 +40,7 @@ def lives_in(model: type[Model], using: str) -> bool:
 
 
 def has_table(model: type[Model], using: str) -> bool:
-    """Return whether the model's table exists in a database, as it does after the first ``migrate``. Costs one query."""
+    """Return whether the model's table exists in a database; before ``migrate`` it does not. Costs one query."""
     connection = connections[using]
     with connection.cursor() as cursor:
         return model._meta.db_table in connection.introspection.table_names(cursor)
