@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 from django.db import connections
 
+from live_push.models import Delivery
+from live_push.models.databases import has_table
 from live_push.models.transactions import retried
 from live_push.outbox import idle, release, serializer_check
 
@@ -124,8 +126,10 @@ class WorkerLoop:
     def run(self) -> None:
         """Deliver until :meth:`stop` is called."""
         _loops.add(self)
-        self.convergence.start()
         try:
+            while not self._stopping.is_set() and not self._run_guarded(self._wait_for_tables):
+                pass
+            self.convergence.start()
             serializer_check.log_serializer_findings(using=self.using)
             while not self._stopping.is_set():
                 self._run_guarded(self._turn)
@@ -137,6 +141,14 @@ class WorkerLoop:
             self.transport.close()
             self._close_connection()
             self._woken.close()
+
+    def _wait_for_tables(self) -> None:
+        """Before the first ``migrate``, such as in a new project's ``runserver``, say so and wait for it."""
+        if has_table(Delivery, self.using):
+            return
+        logger.warning("The tables of live_push do not exist yet. Run `manage.py migrate`: the worker starts then.")
+        while not self._stopping.wait(POLL_SECONDS) and not has_table(Delivery, self.using):
+            pass
 
     def _close_connection(self) -> None:
         # With a connection pool, another thread may get this connection next.

@@ -250,13 +250,14 @@ def _secret(key: str, value: Any, endpoint: Described, folder: Path) -> Masked |
         )
         return None
     kind, where = reference[0]
+    # The messages do not repeat the name, because somebody may have written the secret itself in its place.
     if kind == "env":
-        text, source = os.environ.get(where), f"The environment variable {where!r}"
+        text, source = os.environ.get(where), "The environment variable named here"
         if text is None:
             endpoint.add_fault(f"{source} is not set.", key)
             return None
     else:
-        source = f"The file {where!r}"
+        source = "The file named here"
         try:
             text = (folder / where).read_bytes().decode()
         except OSError as error:

@@ -36,6 +36,11 @@ def lives_in(model: type[Model], using: str) -> bool:
         return True
     if not router.allow_migrate_model(using, model):
         return False
+    return has_table(model, using)
+
+
+def has_table(model: type[Model], using: str) -> bool:
+    """Return whether the model's table exists in a database; before ``migrate`` it does not. Costs one query."""
     connection = connections[using]
     with connection.cursor() as cursor:
         return model._meta.db_table in connection.introspection.table_names(cursor)

@@ -29,6 +29,7 @@ from live_push.contract.payload import ProfilePayload
 from live_push.contract.sample import ROW
 from live_push.exceptions import PayloadError
 from live_push.models import UserProfile
+from live_push.models.databases import has_table
 from live_push.rules.messages import Message, message_of
 
 from . import member_rows, snapshots
@@ -112,9 +113,8 @@ def serializer_findings(*, using: str) -> list[CheckMessage]:
     """
     if unusable_serializer() or type(serializer := snapshots.payload_serializer()) is ProfilePayload:
         return []
-    with connections[using].cursor() as cursor:
-        if UserProfile._meta.db_table not in connections[using].introspection.table_names(cursor):
-            return []
+    if not has_table(UserProfile, using):
+        return []
     further = _further_columns(serializer)
     row = {**_synthetic_row(), **{path: _value(member_rows.field_at(path)) for path in further}}
     trial = _try(serializer, row, using=using)

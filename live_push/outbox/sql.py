@@ -30,11 +30,15 @@ from live_push.models import (
 PRIORITIES: Final = " UNION ALL ".join(f"SELECT {priority.value} AS priority" for priority in Priority)
 """A table of the priorities: if an entry of the index of due deliveries has to match both, the first match is next."""
 
-IS_LISTED: Final = """EXISTS (
-    SELECT 1 FROM {profile} m JOIN {listed} a ON a.client_branding_id = m.client_branding_id
-    WHERE m.id = {member} AND a.endpoint_id = {of}
+IS_LISTED: Final = """(SELECT m.client_branding_id FROM {profile} m WHERE m.id = {member}) IN (
+    SELECT a.client_branding_id FROM {listed} a WHERE a.endpoint_id = {of}
 )"""
-"""The condition that an endpoint's list has the branding of a member. ``member`` and ``of`` are SQL of their ids."""
+"""The condition that an endpoint's list has the branding of a member. ``member`` and ``of`` are SQL of their ids.
+
+A scalar subquery reads the member. PostgreSQL turns an ``EXISTS`` over both tables into a join, and begins it with all
+members while it has no statistics, such as after a large import. The condition is null for a member without a branding,
+so it can't be negated.
+"""
 
 LOOK: Final = """
 SELECT e.id, e.version, p.priority

@@ -19,6 +19,7 @@ from django.contrib.auth.models import update_last_login
 from django.core import serializers
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 from django.db.models import ProtectedError
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
@@ -199,6 +200,33 @@ class Mirrored(SiteTests):
         with connection.cursor() as cursor:
             self.assert_nothing_arrives(lambda: cursor.execute("UPDATE members_member SET given_name = 'Ida'"))
         self.assert_arrives(mirror_all, "firstName", ["Ida"])
+
+    def test_what_a_data_migration_changed_is_mirrored_after_it(self) -> None:
+        self.connect()
+        join([self.member(), self.member(shoe_size=38)])
+        drain()
+        run("migrate members 0002_link")
+        self.assert_nothing_arrives(lambda: run("migrate members"))
+        self.assert_nothing_arrives(lambda: run("resend_profile --stale --verify"))
+        (body,) = self.arrived(mirror_all)
+        self.assertEqual(body["customData"]["shoeSize"], 42)
+
+    def test_a_historical_model_saves_and_deletes_without_the_mirror(self) -> None:
+        self.connect()
+        join([self.member(), self.member()])
+        drain()
+        historical = MigrationExecutor(connection).loader.project_state().apps.get_model("members", "Member")
+        member, other = historical.objects.all()
+        member.given_name = "Hedy"
+        self.assert_nothing_arrives(member.save)
+        self.assert_arrives(mirror_all, "firstName", ["Hedy"])
+
+        self.assert_nothing_arrives(other.delete)
+        self.assert_nothing_arrives(mirror_all)
+        self.assertEqual((MemberProfile.objects.count(), UserProfile.objects.count()), (1, 2))
+        for line in shell_lines("link=None"):
+            run(line)
+        self.assertEqual(UserProfile.objects.get().first_name, "Hedy")
 
     def test_member_and_profile_find_each_other(self) -> None:
         member = self.member()

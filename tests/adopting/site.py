@@ -12,6 +12,7 @@ from tests.readme import ROOT, Snippet, snippets
 
 PAGE = "docs/adopting.md"
 BEFORE = ", as the site has it"
+MIGRATIONS = "members/migrations/"
 
 SETTINGS = """
 from tests.settings import DATABASES as _of_the_tests
@@ -75,9 +76,11 @@ class Site:
         install, *_ = [one for one in snippets("README.md", "python") if one.title == "settings.py"]
         self._append("shop/settings.py", install.code)
         self._append("members/apps.py", APP)
-        self._write([one for one in code if not one.title.endswith(BEFORE)])
+        after = [one for one in code if not one.title.endswith(BEFORE)]
+        self._write([one for one in after if not one.title.startswith(MIGRATIONS)])
         for line in shell_lines("makemigrations"):
             self.manage(line)
+        self._write([one for one in after if one.title.startswith(MIGRATIONS)])
 
     def manage(self, line: str, **environment: str) -> str:
         """Run a command of the project, and return what it prints."""

@@ -432,20 +432,28 @@ FAULTS = [
     pytest.param(f"{CRM}password = {{ env = 1 }}", "password: This is a secret", id="a number as variable"),
     pytest.param(f'{CRM}password = {{ vault = "a" }}', "password: This is a secret", id="an unknown place"),
     pytest.param(
-        f'{CRM}api_key = {{ env = "NOT_SET" }}',
-        "endpoints.toml:4: endpoint 'crm', api_key: The environment variable 'NOT_SET' is not set.",
-        id="a variable that is not set",
+        f'{CRM}api_key = {{ env = "{KEY}" }}',
+        "endpoints.toml:4: endpoint 'crm', api_key: The environment variable named here is not set.",
+        id="the secret in place of a variable's name",
     ),
-    pytest.param(f'{CRM}api_key = {{ env = "EMPTY" }}', "api_key: The environment variable 'EMPTY' is empty.", id="''"),
     pytest.param(
-        f'{CRM}api_key = {{ file = "missing" }}',
-        "endpoints.toml:4: endpoint 'crm', api_key: The file 'missing' can't be read: No such file",
-        id="a file that is missing",
+        f'{CRM}api_key = {{ env = "EMPTY" }}', "api_key: The environment variable named here is empty.", id="''"
     ),
-    pytest.param(f'{CRM}api_key = {{ file = "." }}', "api_key: The file '.' can't be read: Is a directory", id="."),
-    pytest.param(f'{CRM}api_key = {{ file = "binary" }}', "api_key: The file 'binary' can't be read: its", id="binary"),
-    pytest.param(f'{CRM}api_key = {{ file = "\\u0000" }}', "api_key: The file '\\x00' can't be read: its", id="NUL"),
-    pytest.param(f'{CRM}api_key = {{ file = "line" }}', "api_key: The file 'line' is empty.", id="only a line break"),
+    pytest.param(
+        f'{CRM}api_key = {{ file = "{KEY}" }}',
+        "endpoints.toml:4: endpoint 'crm', api_key: The file named here can't be read: No such file",
+        id="the secret in place of a file's name",
+    ),
+    pytest.param(
+        f'{CRM}api_key = {{ file = "." }}', "api_key: The file named here can't be read: Is a directory", id="."
+    ),
+    pytest.param(
+        f'{CRM}api_key = {{ file = "binary" }}', "api_key: The file named here can't be read: its", id="binary"
+    ),
+    pytest.param(f'{CRM}api_key = {{ file = "\\u0000" }}', "api_key: The file named here can't be read: its", id="NUL"),
+    pytest.param(
+        f'{CRM}api_key = {{ file = "line" }}', "api_key: The file named here is empty.", id="only a line break"
+    ),
     pytest.param(f'{CRM}signing_secret = "whsec_x"', "signing_secret: Signing secrets are generated", id="signing"),
 ]
 
@@ -561,7 +569,7 @@ class TestExport:
     def test_a_variable_that_was_not_set_yet_is_named(self, file: Path) -> None:
         ClientEndpointFactory(name="shop", basic=True)
         exported, _err = run("--export")
-        assert "The environment variable 'SHOP_PASSWORD' is not set." in apply(file, exported, "--check", code=2)
+        assert "The environment variable named here is not set." in apply(file, exported, "--check", code=2)
 
     def test_from_the_export_an_empty_database_gets_the_same_endpoints(self, file: Path) -> None:
         ClientEndpointFactory(name="crm", api_key_auth=True, ordering="strict", retry_policy="standard_webhooks")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 
 from live_push import api
 from live_push.engines import starting
@@ -30,6 +31,7 @@ from live_push.outbox.behind import profiles_behind
 from live_push.outbox.catch_up import catch_up
 from live_push.outbox.claim import claim
 from live_push.outbox.claim_request import ClaimRequest
+from live_push.outbox.start import start
 from tests.engines.test_pipeline import pipeline
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.support import START, ScriptedTransport, deliver, statements
@@ -440,3 +442,17 @@ class TestHousekeeping:
         assert idle.chores(using="default").outside
         self.keep_house()
         assert not idle.chores(using="default").outside
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="other databases do not turn the condition into a join")
+def test_the_start_looks_up_its_own_members_while_the_tables_have_no_statistics() -> None:
+    listed("north")
+    UserProfileFactory.create_batch(400, client_branding_id="north")
+    [claimed] = claim(ClaimRequest(name="w"), using="default")
+    (update,) = [
+        sql for sql in statements(lambda: start(claimed.deliveries, using="default")) if "dialled_at = " in sql
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {update}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert re.search(r"on live_push_userprofile m .*\n *Index Cond: \(id = [a-z0-9_]+\.profile_id\)", plan), plan
