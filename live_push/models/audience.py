@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Self
 
 from django.db import models, router, transaction
 from django.db.models import Exists, OuterRef, Q
@@ -34,8 +34,41 @@ class EndpointAudience(models.Model):
         help_text=_("Which members are sent to this endpoint. Members outside its audience are never sent."),
     )
 
+    # The stored audience when this instance was read or written.
+    _known_audience: str | None = None
+
     class Meta:
         abstract = True
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        endpoint: Self = super().from_db(*args, **kwargs)
+        endpoint._note_audience(None)
+        return endpoint
+
+    def refresh_from_db(
+        self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None
+    ) -> None:
+        names = None if fields is None else list(fields)
+        super().refresh_from_db(using, names, from_queryset)
+        self._note_audience(names)
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        names = None if update_fields is None else list(update_fields)
+        super().save(*args, update_fields=names, **kwargs)
+        self._note_audience(names)
+
+    def _note_audience(self, names: Collection[str] | None) -> None:
+        if names is None or "audience" in names:
+            self._known_audience = self.__dict__.get("audience")
+
+    def keep_audience(self, stored: Mapping[str, Any] | None, names: Collection[str] | None) -> None:
+        """Take the stored audience for a save of all columns, unless this instance was given another one.
+
+        An instance that was read before the audience was narrowed must not widen it again.
+        """
+        if stored is not None and names is None and self.__dict__.get("audience") == self._known_audience is not None:
+            self.audience = stored["audience"]
 
     @property
     def brandings(self) -> list[str]:
