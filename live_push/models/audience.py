@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self
 
+from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
@@ -79,14 +80,16 @@ class EndpointAudience(models.Model):
     def set_audience(self, brandings: Iterable[str] | None) -> None:
         """Send only the members whose ``client_branding_id`` is one of these to the endpoint; ``None``: all members.
 
-        An empty list holds no member. Nothing is sent to members who enter, until their next update or a catch-up.
-        Raises ``ValidationError`` for a branding that is not a text of 1 to 255 characters.
+        An empty list holds no member. Members who enter are sent at their next update or by a catch-up; those who
+        changed within the last hour are sent at once, because their change may have been under way. Raises
+        ``ValidationError`` for a branding that is not a text of 1 to 255 characters.
         """
         if isinstance(brandings, str | Mapping):
             raise TypeError(f"Brandings are a list of texts, not {brandings!r}.")
         wanted = set() if brandings is None else set(brandings)
         for branding in wanted:
             ListedBranding(client_branding_id=branding).clean_fields(exclude=["endpoint"])
+            ProhibitNullCharactersValidator()(branding)
         using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):
             stored = locked(type(self)._base_manager.using(using).filter(pk=self.pk))
