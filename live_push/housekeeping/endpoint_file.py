@@ -216,10 +216,15 @@ def _read_option(key: str, value: Any, endpoint: Described, options: dict[str, A
 def _read_audience(value: Any, endpoint: Described, options: dict[str, Any]) -> None:
     if value == Audience.ALL:
         options[AUDIENCE] = value
-    elif isinstance(value, list) and all(isinstance(item, str) and 0 < len(item) <= 255 for item in value):
+    elif isinstance(value, list) and all(map(_may_be_a_branding, value)):
         options[AUDIENCE] = sorted(set(value))
     else:
         endpoint.add_fault('Write "all", or a list of brandings: texts of 1 to 255 characters.', AUDIENCE)
+
+
+def _may_be_a_branding(value: Any) -> bool:
+    # PostgreSQL can't store the character 0.
+    return isinstance(value, str) and 0 < len(value) <= 255 and "\0" not in value
 
 
 def value_of(endpoint: ClientEndpoint, option: str) -> Any:

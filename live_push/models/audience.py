@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Self
 
+from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
@@ -34,8 +35,41 @@ class EndpointAudience(models.Model):
         help_text=_("Which members are sent to this endpoint. Members outside its audience are never sent."),
     )
 
+    # The stored audience when this instance was read or written.
+    _known_audience: str | None = None
+
     class Meta:
         abstract = True
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        endpoint: Self = super().from_db(*args, **kwargs)
+        endpoint._note_audience(None)
+        return endpoint
+
+    def refresh_from_db(
+        self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None
+    ) -> None:
+        names = None if fields is None else list(fields)
+        super().refresh_from_db(using, names, from_queryset)
+        self._note_audience(names)
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        names = None if update_fields is None else list(update_fields)
+        super().save(*args, update_fields=names, **kwargs)
+        self._note_audience(names)
+
+    def _note_audience(self, names: Collection[str] | None) -> None:
+        if names is None or "audience" in names:
+            self._known_audience = self.__dict__.get("audience")
+
+    def keep_audience(self, stored: Mapping[str, Any] | None, names: Collection[str] | None) -> None:
+        """Take the stored audience for a save of all columns, unless this instance was given another one.
+
+        An instance that was read before the audience was narrowed must not widen it again.
+        """
+        if stored is not None and names is None and self.__dict__.get("audience") == self._known_audience is not None:
+            self.audience = stored["audience"]
 
     @property
     def brandings(self) -> list[str]:
@@ -46,14 +80,16 @@ class EndpointAudience(models.Model):
     def set_audience(self, brandings: Iterable[str] | None) -> None:
         """Send only the members whose ``client_branding_id`` is one of these to the endpoint; ``None``: all members.
 
-        An empty list holds no member. Nothing is sent to members who enter, until their next update or a catch-up.
-        Raises ``ValidationError`` for a branding that is not a text of 1 to 255 characters.
+        An empty list holds no member. Members who enter are sent at their next update or by a catch-up; those who
+        changed within the last hour are sent at once, because their change may have been under way. Raises
+        ``ValidationError`` for a branding that is not a text of 1 to 255 characters.
         """
         if isinstance(brandings, str | Mapping):
             raise TypeError(f"Brandings are a list of texts, not {brandings!r}.")
         wanted = set() if brandings is None else set(brandings)
         for branding in wanted:
             ListedBranding(client_branding_id=branding).clean_fields(exclude=["endpoint"])
+            ProhibitNullCharactersValidator()(branding)
         using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):
             stored = locked(type(self)._base_manager.using(using).filter(pk=self.pk))

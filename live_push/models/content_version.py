@@ -14,6 +14,8 @@ from .version_column import new_version
 DECIDE_CONTENT: Final = frozenset(
     {
         "url",
+        "extra_headers",
+        "capture_third_party_id",
         "timeframe_score_alias",
         "null_levels_as_objects",
         "mobile_verified_as_date",
@@ -22,7 +24,10 @@ DECIDE_CONTENT: Final = frozenset(
         "ignored_keys",
     }
 )
-"""The columns of an endpoint whose change renews its content version: where bodies go, how they are made and compared.
+"""The columns of an endpoint whose change renews its content version.
+
+They decide where bodies go, how they are made and compared, and whether the answer must have an id. A header may name a
+tenant of the client.
 
 While ``only_changes`` is off, starts of attempts do not empty digests, so switching it on makes the old ones void.
 """

@@ -308,6 +308,7 @@ class ClientEndpoint(EndpointCredentials, EndpointAudience):
             rows = ClientEndpoint.objects.using(using).filter(pk=self.pk)
             columns = ("is_active", "audience", "content_version", *CREDENTIALS, *DECIDE_CONTENT)
             stored = locked(rows).values(*columns).first()
+            self.keep_audience(stored, names)
             if "url" in written and (stored is None or stored["url"] != self.url):
                 # Check the URL also without full_clean(), except for ports and networks: they depend on the settings of
                 # the process that sends, which checks them.

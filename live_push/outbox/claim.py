@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections, transaction
+from django.db.models import Q
 
 from live_push.models import (
     ClientEndpoint,
@@ -26,6 +27,7 @@ from live_push.models import (
     EndpointHealth,
     Ordering,
     Push,
+    PushTrigger,
 )
 from live_push.models.deliveries import is_run_over
 from live_push.models.transactions import is_locked, lock_free, retried
@@ -34,7 +36,7 @@ from live_push.rules import breaker, local_clock
 from live_push.rules.ordering import Waiting, next_and_superseded
 from live_push.signals import credentials_changed
 
-from . import allowance, announce, dialect, due_work, lease_times, sql, transitions
+from . import allowance, announce, contents, dialect, due_work, lease_times, sql, transitions
 from .claimed_delivery import ClaimedDelivery, ClaimedPush
 from .health_rows import HealthRows
 
@@ -226,7 +228,7 @@ def cancel_superseded(profile_ids: Collection[int], endpoint: ClientEndpoint, no
     superseded: list[int] = []
     for pair, confirmed in pairs:
         superseded += next_and_superseded(pair, ordering=endpoint.ordering, confirmed=confirmed).superseded
-    return cancel(superseded, DeliveryReason.SUPERSEDED, now, using=using, skip_locked=True)
+    return _supersede(superseded, endpoint, now, using=using)
 
 
 def _sort_out(
@@ -245,9 +247,20 @@ def _sort_out(
     sendable = [delivery for delivery in candidates if delivery.pk in chosen]
     policy = endpoint.policy
     over = {delivery.pk for delivery in sendable if is_run_over(delivery.run_started_at, policy, now)}
-    ended = cancel(superseded, DeliveryReason.SUPERSEDED, now, using=using, skip_locked=True)
+    ended = _supersede(superseded, endpoint, now, using=using)
     ended += _give_up(over, now, using=using)
     return [delivery for delivery in sendable if delivery.pk not in over], ended
+
+
+def _supersede(delivery_ids: Sequence[int], endpoint: ClientEndpoint, now: datetime, *, using: str) -> int:
+    ended = cancel(delivery_ids, DeliveryReason.SUPERSEDED, now, using=using, skip_locked=True)
+    if ended and endpoint.only_changes:
+        # A resend is sent in any case. So the update that supersedes it must not be left out as unchanged.
+        asked = Q(redelivered=True) | Q(push__trigger=PushTrigger.RESEND)
+        resent = Delivery.objects.using(using).filter(asked, pk__in=delivery_ids, reason=DeliveryReason.SUPERSEDED)
+        profile_ids = [pk for pk in resent.values_list("profile_id", flat=True) if pk is not None]
+        contents.forget_accepted(endpoint.pk, profile_ids, using=using)
+    return ended
 
 
 def _candidates(

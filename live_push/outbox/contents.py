@@ -8,7 +8,7 @@ the digest is there, the client has processed no other body since.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from django.db import connections
@@ -50,15 +50,14 @@ def compared_digest(delivery: ClaimedDelivery, endpoint: ClientEndpoint) -> str:
         return ""
 
 
-def forget_accepted(deliveries: Sequence[ClaimedDelivery], *, using: str) -> None:
-    """Forget what one endpoint's client has accepted of the members of these deliveries, whose attempts start.
+def forget_accepted(endpoint_id: int, profile_ids: Collection[int], *, using: str) -> None:
+    """Forget what the endpoint's client has accepted of these members, so that their next update is sent.
 
-    Call it in the transaction of the start.
+    Call it in the transaction that starts their attempts, or that cancels a delivery which must have been sent.
     """
-    if not deliveries:
+    if not profile_ids:
         return
-    values: dict[str, Any] = {"endpoint": deliveries[0].endpoint_id}
-    profile_ids = [delivery.profile_id or 0 for delivery in deliveries]
+    values: dict[str, Any] = {"endpoint": endpoint_id}
     profiles = dialect.any_of(values, "profile_id", profile_ids, using=using)
     with connections[using].cursor() as cursor:
         cursor.execute(sql.fill(sql.FORGET_CONTENT, using=using, profiles=profiles), values)

@@ -18,7 +18,7 @@ from live_push.rules.batched import batched
 from . import dialect, transitions
 from .event_ids import EventIds
 from .notify import notification_column
-from .sql import audience_holds
+from .sql import audience_holds, fill
 
 # A time that is a parameter in a SELECT list needs a cast to this type, because no column determines its type.
 TIMESTAMP_TYPES = {"postgresql": "timestamptz", "mysql": "datetime(6)", "sqlite": "text"}
@@ -40,6 +40,9 @@ class NewPush:
 
 _COLUMNS: Final = ("event_id", "profile_id", "sequence", "trigger", "payload", "digest", "error", "created_at")
 _ROW: Final = f"({', '.join(['%s'] * len(_COLUMNS))})"
+_LOST: Final = """EXISTS (SELECT 1 FROM {endpoint} e WHERE e.audience = 'listed')
+  AND NOT EXISTS (SELECT 1 FROM {delivery} d WHERE d.push_id = {push}.id)"""
+"""The condition that a push has no delivery. Without a listed audience, the database need not look."""
 _ROWS_PER_STATEMENT: Final = 100
 """SQLite allows 999 parameters in a statement, unless it is built for more."""
 
@@ -165,7 +168,8 @@ def fan_out(
         only=only_these(endpoint_ids),
         audience=audience_holds(f"{push}.profile_id", using=using),
     )
-    # Members may be in the audience of no endpoint. A resend has selected the others already.
+    # Members may be in the audience of no endpoint. A resend has selected the others already, but since then a member
+    # may have left, or an audience may have been narrowed.
     returns_pushes = not isinstance(pushes, EventIds) and connection.features.can_return_rows_from_bulk_insert
     with connection.cursor() as cursor:
         due = [] if due_at is None else [connection.ops.adapt_datetimefield_value(due_at)]
@@ -177,6 +181,8 @@ def fan_out(
             cursor.execute(f"DELETE FROM {push} WHERE {condition}", chosen)  # noqa: S608  (no value is part of the text)
         elif returns_pushes and (unwanted := {*chosen} - {*wanted}):
             Push.objects.using(using).filter(pk__in=unwanted).delete()
+        elif isinstance(pushes, EventIds):
+            cursor.execute(f"DELETE FROM {push} WHERE {condition} AND {fill(_LOST, using=using)}", chosen)  # noqa: S608  (no value is part of the text)
     return deliveries
 
 

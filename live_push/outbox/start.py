@@ -99,7 +99,8 @@ def _update_and_forget(
     with transaction.atomic(using=using):
         rows = _execute_update(deliveries, lease, total, using=using) or _read_started(deliveries, using=using)
         # Only of those that were started: another transaction may have locked the other confirmations.
-        contents.forget_accepted([delivery for delivery in deliveries if delivery.pk in rows], using=using)
+        started = [delivery.profile_id or 0 for delivery in deliveries if delivery.pk in rows]
+        contents.forget_accepted(deliveries[0].endpoint_id, started, using=using)
     return rows
 
 

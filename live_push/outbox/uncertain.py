@@ -130,11 +130,12 @@ def _unhealed(using: str) -> QuerySet[Confirmation]:
     Members outside the endpoint's audience are left out, because nothing is sent of them.
 
     A delivery recorded after the mark counts even if it failed for good. The log shows the failure, and resending again
-    and again to an endpoint that refuses would not help. One that was left out as unchanged does not count: it was
-    compared before the mark was there.
+    and again to an endpoint that refuses would not help. One that was left out does not count: it was compared before
+    the mark was there, or the member was outside the audience meanwhile.
     """
     own = Delivery.objects.filter(endpoint=OuterRef("endpoint"), profile=OuterRef("profile"))
-    later = own.filter(created_at__gt=OuterRef("uncertain_since")).exclude(reason=DeliveryReason.UNCHANGED)
+    left_out = [DeliveryReason.UNCHANGED, DeliveryReason.AUDIENCE]
+    later = own.filter(created_at__gt=OuterRef("uncertain_since")).exclude(reason__in=left_out)
     live = own.filter(
         status__in=[DeliveryStatus.PENDING, DeliveryStatus.SENDING],
         position__gte=OuterRef("profile__changed_sequence"),

@@ -125,7 +125,9 @@ class TestApply:
         assert "Endpoint crm receives no member: its audience is empty." in apply(file, f"{CRM}audience = []\n")
         assert crm().brandings == []
 
-    @pytest.mark.parametrize("audience", ['"north"', "[1]", '[""]', '[["north"]]', "true", f'["{"x" * 256}"]'])
+    @pytest.mark.parametrize(
+        "audience", ['"north"', "[1]", '[""]', r'["a\u0000"]', '[["north"]]', "true", f'["{"x" * 256}"]']
+    )
     def test_what_is_no_audience_is_refused_and_nothing_is_changed(self, file: Path, audience: str) -> None:
         printed = apply(file, f"{CRM}audience = {audience}\n", code=2)
         assert 'Write "all", or a list of brandings: texts of 1 to 255 characters.' in printed

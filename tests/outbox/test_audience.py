@@ -25,8 +25,8 @@ from live_push.models import (
     Push,
     UserProfile,
 )
-from live_push.models.clock import stopped
-from live_push.outbox import erasure_report, idle, outside, resend, start, uncertain
+from live_push.models.clock import db_now, stopped
+from live_push.outbox import erasure_report, idle, outside, resend, uncertain
 from live_push.outbox.behind import profiles_behind
 from live_push.outbox.catch_up import catch_up
 from live_push.outbox.claim import claim
@@ -34,6 +34,7 @@ from live_push.outbox.claim_request import ClaimRequest
 from live_push.outbox.start import start
 from tests.engines.test_pipeline import pipeline
 from tests.factories import ClientEndpointFactory, UserProfileFactory
+from tests.state_machine.connections import further_connections
 from tests.support import START, ScriptedTransport, deliver, statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -137,6 +138,22 @@ class TestResending:
         assert resend.record(ids, using="default", endpoint_ids=[endpoint.pk]) == 1
         assert recipients() == [("north", "north")] * 2
         assert Push.objects.count() == 2
+
+    @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
+    def test_a_push_of_a_member_who_leaves_meanwhile_is_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        listed("north")
+        left, stays = UserProfileFactory.create_batch(2, client_branding_id="north")
+        Push.objects.all().delete()
+        fan_out = resend.fan_out
+
+        def leave_first(*args: Any, **more: Any) -> int:
+            UserProfile._base_manager.using("host").filter(pk=left.pk).update(client_branding_id="south")
+            return fan_out(*args, **more)
+
+        monkeypatch.setattr(resend, "fan_out", leave_first)
+        with further_connections("host"):
+            assert resend.record([left.pk, stays.pk], using="default") == 1
+            assert list(Push.objects.values_list("profile", flat=True)) == [stays.pk]
 
 
 class TestStarting:
@@ -253,6 +270,27 @@ class TestChanging:
             versions.add(ClientEndpoint.objects.get().version)
         assert len(versions) == 4
 
+    def test_a_copy_in_memory_that_is_saved_later_does_not_change_it_back(self) -> None:
+        endpoint = ClientEndpointFactory()
+        copies = [endpoint, ClientEndpoint.objects.get(), ClientEndpoint.objects.defer("audience").get()]
+        ClientEndpoint.objects.get().set_audience(["north"])
+        for copy in copies:
+            copy.contact_email = "ops@example.com"
+            copy.save()
+            assert (copy.audience, ClientEndpoint.objects.get().audience) == (Audience.LISTED, Audience.LISTED)
+
+    def test_a_copy_in_memory_can_change_it_where_that_is_meant(self) -> None:
+        endpoint = listed("north")
+        copy = ClientEndpoint.objects.get()
+        endpoint.set_audience(None)
+        copy.set_audience(["south"])
+        assert ClientEndpoint.objects.get().audience == Audience.LISTED
+        copy.audience = Audience.ALL
+        copy.save(update_fields=["contact_email"])
+        copy.save()
+        endpoint.refresh_from_db()
+        assert endpoint.audience == Audience.ALL
+
     @pytest.mark.parametrize("brandings", [["north", ""], [None], ["x" * 256], [7, ""]], ids=repr)
     def test_a_branding_that_no_member_can_have_is_refused_and_nothing_is_changed(self, brandings: list[Any]) -> None:
         endpoint = listed("north")
@@ -344,6 +382,20 @@ class TestLeavingAndEntering:
         assert uncertain.heal(using="default") == 0
         UserProfile._base_manager.update(client_branding_id="north")
         assert uncertain.heal(using="default") == 1
+
+    def test_an_uncertain_member_is_healed_although_an_earlier_resend_ended_outside(self) -> None:
+        endpoint = listed("north")
+        UserProfileFactory(client_branding_id="north")
+        deliver()
+        Confirmation.objects.update(uncertain_since=db_now("default"))
+        assert uncertain.heal(using="default") == 1
+        endpoint.set_audience(["south"])
+        do_housekeeping("default")
+        assert Delivery.objects.latest("pk").reason == "audience"
+        endpoint.set_audience(["north"])
+        do_housekeeping("default")
+        assert len(deliver()) == 1
+        assert Confirmation.objects.get().uncertain_since is None
 
 
 class TestTheLateLook:

@@ -212,6 +212,39 @@ class TestNothingIsLeftOut:
         resend.record([profile.pk], using="default")
         assert len(deliver()) == 2
 
+    @pytest.mark.parametrize("ordering", ["in_order", "latest_only", "strict"])
+    def test_by_a_resend_that_gave_way_to_an_update_without_changes(self, ordering: str) -> None:
+        """The client may have lost its data, so the update is sent in place of the resend."""
+        told = endpoint(ordering=ordering)
+        profile = accepted_member()
+        resend.record([profile.pk], using="default", endpoint_ids=[told.pk])
+        log_in(profile)
+        assert len(deliver()) == 1
+        assert [reason for _, reason in reasons()] == ["", "superseded", ""]
+
+    def test_by_a_drawn_resend_that_gave_way_to_an_update_without_changes(self) -> None:
+        told, other = endpoint(ordering="latest_only"), ClientEndpointFactory()
+        profile = accepted_member()
+        resend.record([profile.pk], using="default")
+        waiting = Delivery.objects.filter(endpoint=told, status="pending")
+        waiting.update(next_attempt_at=db_now("default") + timedelta(hours=1))
+        assert len(deliver()) == 1
+        log_in(profile)
+        Delivery.objects.filter(endpoint=other).delete()
+        assert len(deliver()) == 1
+
+    def test_by_a_redelivered_push_that_gave_way_to_an_update_without_changes(self) -> None:
+        endpoint(ordering="latest_only")
+        with stopped(START):
+            profile = accepted_member()
+            log_in(profile)
+            Delivery.objects.filter(status="pending").update(
+                status="cancelled", reason="withdrawn", next_attempt_at=None
+            )
+            reopen.redeliver([Delivery.objects.latest("pk").pk], using="default")
+            log_in(profile)
+            assert len(deliver()) == 1
+
     def test_by_a_redelivered_push(self) -> None:
         endpoint()
         with stopped(START):
@@ -287,6 +320,7 @@ class TestNothingIsLeftOut:
         pytest.param({"mobile_verified_as_date": True}, id="mobile verified"),
         pytest.param({"ignored_keys": ["dateLastUpdated", "dateLastLogin", "lastName"]}, id="ignored keys"),
         pytest.param({"url": "https://new.example.com/push"}, id="url"),
+        pytest.param({"extra_headers": {"X-Tenant": "b"}}, id="extra headers"),
     ],
 )
 @pytest.mark.parametrize("way", ["save", "save of one column", "update"])
@@ -298,6 +332,15 @@ def test_after_a_change_of_the_endpoint_each_member_is_sent_once_more(change: di
     assert len(deliver()) == 1
     log_in(profile)
     assert deliver() == []
+
+
+def test_a_client_whose_ids_are_wanted_from_now_on_is_sent_each_member_once_more() -> None:
+    told = endpoint()
+    profile = accepted_member()
+    write(told, {"capture_third_party_id": True}, "save")
+    log_in(profile)
+    assert len(deliver(status(200, b'{"third_party_id": "x1"}'))) == 1
+    assert UserProfile.objects.get().third_party_id == "x1"
 
 
 @pytest.mark.parametrize("way", ["save", "save of one column", "update"])

@@ -120,8 +120,10 @@ def what_a_change_means(before: list[str] | None, after: list[str] | None, *, us
     """Return the sentences that explain another audience before it is confirmed."""
     change = audience_change(before, after, using=using)
     enter = ngettext(
-        "%(count)s member enters. Nothing is sent until the next update, or until you choose “Catch up”.",
-        "%(count)s members enter. Nothing is sent until the next update of each, or until you choose “Catch up”.",
+        "%(count)s member enters, and is sent at the next update, or when you choose “Catch up”; at once after a "
+        "change within the last hour.",
+        "%(count)s members enter, and are sent at their next update, or when you choose “Catch up”; those who changed "
+        "within the last hour, at once.",
         change.entering,
     )
     leave = ngettext(
