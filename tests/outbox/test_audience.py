@@ -233,7 +233,7 @@ class TestStarting:
         listed("north")
         UserProfileFactory(client_branding_id="north")
         claimed = claim(ClaimRequest(name="w"), using="default")[0].deliveries
-        start.start(claimed, using="default")
+        start(claimed, using="default")
         UserProfile._base_manager.update(client_branding_id="south")
         assert starting.start_current(claimed, [], using="default", patient=()) == []
         delivery = Delivery.objects.get()
