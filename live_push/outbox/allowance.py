@@ -26,12 +26,15 @@ def slots_free_for(request: ClaimRequest, health: EndpointHealth, endpoint: Clie
     """Return how many slots this worker may hold, so that all workers together stay within ``max_in_flight``.
 
     The number is an even share of ``max_in_flight``, at most what the other workers have left, but never less than the
-    number of this worker's requests in flight. Expired leases are removed.
+    number of this worker's requests in flight. Expired leases are removed. A request ends before the lease of its slot,
+    so what is in flight without a lease has ended, and the worker has only not seen it yet.
     """
     health.slots = {name: lease for name, lease in health.slots.items() if lease[1] > now.timestamp()}
     others = sum(count for name, (count, _until) in health.slots.items() if name != request.name)
     share = max(1, endpoint.max_in_flight // max(1, request.workers))
-    count: int = max(min(endpoint.max_in_flight - others, share), request.in_flight.get(endpoint.pk, 0), 0)
+    own, _until = health.slots.get(request.name, (0, 0.0))
+    in_flight = min(request.in_flight.get(endpoint.pk, 0), own)
+    count: int = max(min(endpoint.max_in_flight - others, share), in_flight, 0)
     return count
 
 

@@ -214,9 +214,20 @@ class TestLimits:
     def test_a_worker_keeps_places_for_what_it_has_under_way(self) -> None:
         endpoint = ClientEndpointFactory(max_in_flight=4)
         UserProfileFactory.create_batch(8)
+        assert len(claimed(ClaimRequest(name="one", window=4))) == 4
         (share,) = claim(ClaimRequest(name="one", window=4, workers=2, in_flight={endpoint.pk: 4}), using="default")
         assert share.slots == 4
         assert claimed(ClaimRequest(name="two", workers=2)) == []
+
+    def test_a_worker_that_overslept_its_lease_keeps_no_places_for_what_ended_meanwhile(self) -> None:
+        endpoint = ClientEndpointFactory(max_in_flight=1)
+        with stopped(START):
+            UserProfileFactory.create_batch(3)
+            assert len(claimed(ClaimRequest(name="one", window=1))) == 1
+        with stopped(START + timedelta(hours=1)):
+            assert len(claimed(ClaimRequest(name="two", window=1))) == 1
+            (share,) = claim(ClaimRequest(name="one", window=1, in_flight={endpoint.pk: 1}), using="default")
+        assert share.slots == 0
 
     def test_the_rate_limit_holds_over_all_workers(self) -> None:
         ClientEndpointFactory(rate_limit_per_second=2)
