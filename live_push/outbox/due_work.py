@@ -51,7 +51,7 @@ def wanted_condition(values: dict[str, Any], request: ClaimRequest, *, using: st
 def isolated_deliveries_due(*, using: str) -> bool:
     """Return whether an isolated delivery is due: it was being sent when a worker died, so it is claimed by itself."""
     now = db_now(using)
-    isolated = Delivery.objects.using(using).due(now).filter(stalls__gt=0)
+    isolated = Delivery.objects.using(using).isolated().due(now)
     # Include the endpoints that need credentials: the claim checks again whether their secrets can be read by now.
     rested = ClientEndpoint.objects.using(using).active().filter(has_rested(now))
     return isolated.filter(endpoint__in=rested).exists()

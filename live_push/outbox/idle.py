@@ -21,6 +21,7 @@ from live_push.models import (
     WorkerHeartbeat,
     clock,
 )
+from live_push.rules.result import ErrorCode
 
 from . import dialect
 from .catch_up import LOOKING_FOR
@@ -152,12 +153,10 @@ SELECT (SELECT COUNT(*) FROM {_table(WorkerHeartbeat, using)} WHERE seen_at > {s
                           ORDER BY d.next_attempt_at LIMIT 1) IS NOT NULL),
        EXISTS (SELECT 1 FROM {endpoint} e
                LEFT JOIN {health} h ON h.endpoint_id = e.id
-               CROSS JOIN ({PRIORITIES}) p
                WHERE e.is_active AND (h.rests_until IS NULL OR h.rests_until <= {now})
-                     AND (SELECT d.id FROM {_table(Delivery, using)} d
-                          WHERE d.endpoint_id = e.id AND d.priority = p.priority AND d.next_attempt_at <= {now}
-                                AND d.stalls > 0
-                          ORDER BY d.next_attempt_at LIMIT 1) IS NOT NULL)
+                     AND e.id IN (SELECT d.endpoint_id FROM {_table(Delivery, using)} d
+                                  WHERE d.last_error_code = '{ErrorCode.LEASE_LOST.value}' AND d.stalls > 0
+                                        AND d.next_attempt_at <= {now}))
 """  # noqa: S608  (our own words)
     return sql, values
 

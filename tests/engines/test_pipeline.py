@@ -205,7 +205,7 @@ def test_an_isolated_delivery_is_sent_although_an_outcome_of_its_endpoint_waits_
     UserProfileFactory.create_batch(2)
     isolated = Delivery.objects.order_by("pk").last()
     assert isolated is not None
-    Delivery.objects.filter(pk=isolated.pk).update(stalls=1)
+    Delivery.objects.filter(pk=isolated.pk).update(stalls=1, last_error_code="lease_lost")
     write = settling.settle
     held = [True]
 

@@ -85,7 +85,7 @@ class TestALook:
     def test_leaves_out_isolated_deliveries(self) -> None:
         ClientEndpointFactory()
         record()
-        Delivery.objects.update(stalls=1)
+        Delivery.objects.update(stalls=1, last_error_code="lease_lost")
         assert look().seconds_until_due is None
 
     def test_sees_whether_a_worker_holds_a_delivery(self) -> None:
@@ -140,7 +140,7 @@ class TestChores:
         ClientEndpointFactory()
         record()
         assert not self.chores().isolated
-        Delivery.objects.update(stalls=1)
+        Delivery.objects.update(stalls=1, last_error_code="lease_lost")
         assert self.chores().isolated
         EndpointHealth.objects.update(rests_until=START + timedelta(seconds=1))
         assert not self.chores().isolated

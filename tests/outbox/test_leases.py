@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
+from live_push import api
 from live_push.models import (
     Attempt,
     ClientEndpoint,
@@ -18,7 +19,7 @@ from live_push.models import (
     WorkerHeartbeat,
 )
 from live_push.models.clock import db_now, stopped
-from live_push.outbox import allowance, give_back, lease_times, release, start, uncertain
+from live_push.outbox import allowance, give_back, idle, lease_times, release, start, uncertain
 from live_push.outbox.claim import claim
 from live_push.outbox.claim_request import ClaimRequest
 from live_push.outbox.claimed_delivery import ClaimedDelivery
@@ -26,7 +27,7 @@ from live_push.outbox.due_work import isolated_deliveries_due
 from live_push.rules import local_clock
 from tests.factories import ClientEndpointFactory, UserProfileFactory
 from tests.state_machine.connections import lost_answer
-from tests.support import START, deliver, statements
+from tests.support import START, deliver, multiply_profiles, statements
 
 from .test_claim import explain
 
@@ -307,6 +308,22 @@ class TestAWorkerThatDied:
                 released()
         delivery = Delivery.objects.get()
         assert (delivery.status, delivery.reason, delivery.attempts_made) == ("failed", "stalled", 6)
+
+
+@pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="SQLite knows of an index only how many rows a value has on average."
+)
+def test_isolated_deliveries_are_found_by_an_index_among_many_that_wait() -> None:
+    ClientEndpointFactory.create_batch(3)
+    UserProfileFactory()
+    multiply_profiles(2000)
+    api.push_profiles(UserProfile.objects.all())
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE TABLE live_push_delivery" if connection.vendor == "mysql" else "ANALYZE")
+    (chores,) = statements(lambda: idle.chores(using="default"))
+    *_, isolated = statements(lambda: isolated_deliveries_due(using="default"))
+    assert "live_push_cause" in explain(chores)
+    assert "live_push_cause" in explain(isolated)
 
 
 def test_what_is_asked_every_few_seconds_uses_an_index() -> None:

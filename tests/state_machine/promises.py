@@ -41,6 +41,8 @@ def columns_agree_with_the_status() -> None:
         assert (row.ended_at is not None) == over, f"{what}: ended at {row.ended_at}"
         assert row.dialled_at is None or sending or row.reason == "erased", f"{what}: dialled at {row.dialled_at}"
         assert (row.reason != "") == (row.status in ("failed", "cancelled")), f"{what}: reason {row.reason!r}"
+        isolated = pending and row.stalls > 0
+        assert not isolated or row.last_error_code == ErrorCode.LEASE_LOST, f"{what}: isolated, {row.last_error_code!r}"
         assert row.run_attempts <= row.attempts_made, f"{what}: {row.run_attempts} of {row.attempts_made} attempts"
         assert (row.run_started_at is not None) == (row.run_attempts > 0), f"{what}: run of {row.run_attempts}"
         drawn = row.push.sequence is not None

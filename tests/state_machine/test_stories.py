@@ -235,7 +235,7 @@ class TestAFailureWithoutAVerdictIsToldToo:
     def test_of_a_delivery_that_killed_five_workers_in_isolation(self, stage: Stage, told: list[Any]) -> None:
         ClientEndpointFactory()
         UserProfileFactory()
-        Delivery.objects.update(stalls=5)
+        Delivery.objects.update(stalls=5, last_error_code="lease_lost")
         stage.first.turn()
         with after(61):
             stage.second.do_housekeeping()
@@ -275,7 +275,7 @@ def test_a_probe_that_is_given_back_leaves_room_for_the_next(stage: Stage) -> No
 def test_what_killed_a_worker_stops_nobody_while_its_endpoint_rests(stage: Stage) -> None:
     ClientEndpointFactory()
     UserProfileFactory()
-    Delivery.objects.update(stalls=1)
+    Delivery.objects.update(stalls=1, last_error_code="lease_lost")
     assert isolated_deliveries_due(using="default")
     EndpointHealth.objects.update(rests_until=START + timedelta(hours=1))
     assert not isolated_deliveries_due(using="default")
@@ -284,7 +284,7 @@ def test_what_killed_a_worker_stops_nobody_while_its_endpoint_rests(stage: Stage
 def test_what_came_back_with_a_verdict_is_not_isolated_again(stage: Stage) -> None:
     ClientEndpointFactory()
     UserProfileFactory()
-    Delivery.objects.update(stalls=3)
+    Delivery.objects.update(stalls=3, last_error_code="lease_lost")
     stage.first.turn()
     stage.answer(stage.first, "not found")
     stage.first.turn()
