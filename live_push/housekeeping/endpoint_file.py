@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from live_push.models import Audience, ClientEndpoint
+from django.core.exceptions import ValidationError
+
+from live_push.models import Audience, ClientEndpoint, validators
 from live_push.models.credentials import CREDENTIALS
 from live_push.rules.masking import Masked
 from live_push.rules.toml import KeyPath, line_of, lines_of_keys, table_as_toml
@@ -223,8 +225,11 @@ def _read_audience(value: Any, endpoint: Described, options: dict[str, Any]) -> 
 
 
 def _may_be_a_branding(value: Any) -> bool:
-    # PostgreSQL can't store the character 0.
-    return isinstance(value, str) and 0 < len(value) <= 255 and "\0" not in value
+    try:
+        validators.branding(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def value_of(endpoint: ClientEndpoint, option: str) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self
 
-from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
+from . import validators
 from .clock import db_now
 from .column_types import Text
 from .health import EndpointHealth
@@ -82,14 +82,13 @@ class EndpointAudience(models.Model):
 
         An empty list holds no member. Members who enter are sent at their next update or by a catch-up; those who
         changed within the last hour are sent at once, because their change may have been under way. Raises
-        ``ValidationError`` for a branding that is not a text of 1 to 255 characters.
+        ``ValidationError`` for a branding that :func:`~live_push.models.validators.branding` refuses.
         """
         if isinstance(brandings, str | Mapping):
             raise TypeError(f"Brandings are a list of texts, not {brandings!r}.")
         wanted = set() if brandings is None else set(brandings)
         for branding in wanted:
-            ListedBranding(client_branding_id=branding).clean_fields(exclude=["endpoint"])
-            ProhibitNullCharactersValidator()(branding)
+            validators.branding(branding)
         using = router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using, savepoint=False):
             stored = locked(type(self)._base_manager.using(using).filter(pk=self.pk))
@@ -131,7 +130,7 @@ class ListedBranding(models.Model):
     endpoint = models.ForeignKey(
         "live_push.ClientEndpoint", on_delete=models.CASCADE, related_name="listed_brandings", db_index=False
     )
-    client_branding_id: Text = IdField(_("client branding"), max_length=255)
+    client_branding_id: Text = IdField(_("client branding"), max_length=validators.BRANDING_CHARACTERS)
 
     class Meta:
         verbose_name = _("listed branding")

@@ -226,7 +226,9 @@ class UserProfile(RemembersStored):
     sign_up_type_id = models.BigIntegerField(_("sign-up type"), null=True, blank=True)
     sign_up_channel_id = models.BigIntegerField(_("sign-up channel"), null=True, blank=True)
     sign_up_campaign = _text(_("sign-up campaign"))
-    client_branding_id: OptionalText = OptionalIdField(_("client branding"), max_length=255, null=True, blank=True)
+    client_branding_id: OptionalText = OptionalIdField(
+        _("client branding"), max_length=validators.BRANDING_CHARACTERS, null=True, blank=True
+    )
     ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
     custom_data: CustomData = CheckedJSONField(
         _("custom data"),

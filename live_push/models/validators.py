@@ -5,7 +5,7 @@ They stand on the fields, so that forms, serializers and imports run them too, n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
@@ -21,6 +21,9 @@ from live_push.rules.messages import Message, message_of
 from live_push.rules.networks import AddressRule, parse_networks
 from live_push.rules.tiers import timeframes
 from live_push.rules.translation import validation_error
+
+BRANDING_CHARACTERS: Final = 255
+"""The longest ``client_branding_id``."""
 
 
 def readable(value: str) -> None:
@@ -92,6 +95,12 @@ def ignored_keys(value: Any) -> None:
         check_ignored(value)
     except PayloadError as error:
         raise validation_error(message_of(error)) from None
+
+
+def branding(value: Any) -> None:
+    """Refuse a value that can't be the ``client_branding_id`` of a member. PostgreSQL can't store the character 0."""
+    if not isinstance(value, str) or not 0 < len(value) <= BRANDING_CHARACTERS or "\0" in value:
+        raise validation_error(Message("branding", most=BRANDING_CHARACTERS, found=repr(value)))
 
 
 def retry_policy(value: str) -> None:

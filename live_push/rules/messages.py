@@ -132,6 +132,7 @@ TEMPLATES: Final[Mapping[str, str]] = {
     "withheld_type": _("Withheld fields must be a list of keys; found %(type)s."),
     "withheld_json": _("Withheld fields are a JSON list of the body's top-level keys."),
     "withheld_needed": _("%(key)s can't be withheld: a client needs %(needed)s to use a push."),
+    "branding": _("A branding is a text of 1 to %(most)s characters; found %(found)s."),
     "ignored_json": _("Ignored keys are a JSON list of the body's top-level keys."),
     "ignored_unknown": _(
         "%(key)s is not a top-level key of the body, so it can't be ignored. The nearest is %(nearest)s."

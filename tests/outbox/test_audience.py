@@ -291,7 +291,7 @@ class TestChanging:
         endpoint.refresh_from_db()
         assert endpoint.audience == Audience.ALL
 
-    @pytest.mark.parametrize("brandings", [["north", ""], [None], ["x" * 256], [7, ""]], ids=repr)
+    @pytest.mark.parametrize("brandings", [["north", ""], [None], ["x" * 256], [7], ["a\0"]], ids=repr)
     def test_a_branding_that_no_member_can_have_is_refused_and_nothing_is_changed(self, brandings: list[Any]) -> None:
         endpoint = listed("north")
         with pytest.raises(ValidationError):

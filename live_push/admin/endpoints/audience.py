@@ -17,14 +17,12 @@ from django.utils.translation import gettext_lazy, ngettext
 from live_push.admin.shared import formatting
 from live_push.admin.shared.page import Page
 from live_push.figures.brandings import audience_change, members_by_branding, unused_brandings
-from live_push.models import Audience, ClientEndpoint, UserProfile
+from live_push.models import Audience, ClientEndpoint, UserProfile, validators
 from live_push.rules.messages import Message
 from live_push.rules.translation import translated
 
 MOST_OFFERED = 100
 """How many brandings the page offers to tick. Others can be typed."""
-
-BRANDING_CHARACTERS = 255
 
 NAMED_IN_WORDS = 5
 
@@ -57,7 +55,7 @@ class AudienceForm(forms.Form):
     def clean_further(self) -> list[str]:
         """Return the typed brandings."""
         typed = sorted({line.strip() for line in self.cleaned_data["further"].splitlines()} - {""})
-        if any(len(branding) > BRANDING_CHARACTERS for branding in typed):
+        if any(len(branding) > validators.BRANDING_CHARACTERS for branding in typed):
             raise forms.ValidationError(_("A branding has at most 255 characters. Is there a line break missing?"))
         return typed
 

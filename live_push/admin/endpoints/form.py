@@ -120,7 +120,7 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
             "name": _("The name on pages, in commands and in notices."),
             "audience": _(
                 "Which members are sent to this endpoint. You choose the brandings on the next page; "
-                "until then, nobody is sent."
+                "until then, nothing is sent."
             ),
             "ordering": _("What happens to an older update of a member when there is a newer one."),
             "max_in_flight": _("To this endpoint, over all workers."),
