@@ -90,6 +90,11 @@ def test_the_numbers_are_those_of_the_members(
     assert (change.entering, change.leaving, change.held) == numbers
 
 
+def test_several_brandings_that_no_member_has_are_named_together(boss: Client, endpoint: ClientEndpoint) -> None:
+    page = unescape(choose(boss, endpoint, further="nroth\nsuoth"))
+    assert "No member has one of the brandings “nroth”, “suoth”. Check their spelling." in page
+
+
 def test_the_confirmation_changes_the_audience_once_and_enters_it_in_the_history(
     boss: Client, endpoint: ClientEndpoint
 ) -> None:
@@ -107,6 +112,7 @@ def test_the_confirmation_changes_the_audience_once_and_enters_it_in_the_history
 def test_an_audience_that_no_member_has_is_named_and_not_refused(boss: Client, endpoint: ClientEndpoint) -> None:
     page = unescape(choose(boss, endpoint, further="nroth"))
     assert "No member has the branding “nroth”. Check its spelling." in page
+    assert "No member enters." in page
     assert "The endpoint then receives 0 members." in page
     assert stored(endpoint) == ("all", [])
     confirm_twice(boss, page, url("clientendpoint_audience", endpoint.pk))

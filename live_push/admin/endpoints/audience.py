@@ -51,6 +51,7 @@ class AudienceForm(forms.Form):
         field.choices = [(name, format_html(label, name, formatting.number(count))) for name, count in members.items()]
         if not members:
             del self.fields["brandings"]
+            self.fields["further"].label = _("Brandings")
 
     def clean_further(self) -> list[str]:
         """Return the typed brandings."""
@@ -134,13 +135,18 @@ def what_a_change_means(before: list[str] | None, after: list[str] | None, *, us
     )
     sentences = [
         str(translated(audience_entry(after))),
-        enter % {"count": formatting.number(change.entering)},
-        leave % {"count": formatting.number(change.leaving)},
+        enter % {"count": formatting.number(change.entering)} if change.entering else _("No member enters."),
+        leave % {"count": formatting.number(change.leaving)} if change.leaving else _("No member leaves."),
         receives % {"count": formatting.number(change.held)},
     ]
     if unused := unused_brandings(after or [], using=using):
         names = ", ".join(f"“{name}”" for name in unused)
-        sentences.append(_("No member has the branding %(names)s. Check its spelling.") % {"names": names})
+        no_member = ngettext(
+            "No member has the branding %(names)s. Check its spelling.",
+            "No member has one of the brandings %(names)s. Check their spelling.",
+            len(unused),
+        )
+        sentences.append(no_member % {"names": names})
     return sentences
 
 

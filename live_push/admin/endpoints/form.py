@@ -83,6 +83,7 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
     ignored_keys = IgnoredKeysField(
         label=_("Ignored keys"),
         required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
         initial=ignored_by_default,
         help_text=_(
             "With “only changes”: a change of these keys alone is not sent. Separate them by commas. Every update "
